@@ -1,0 +1,1 @@
+"""Profiling and benchmarking of networks and deployed files."""

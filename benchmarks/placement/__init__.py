@@ -1,0 +1,1 @@
+"""Which operation runs on which device, and why not."""

@@ -1,0 +1,1 @@
+"""Reports as JSON, Markdown and self-contained HTML."""

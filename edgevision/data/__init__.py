@@ -1,0 +1,1 @@
+"""Images, labelled folders and the generated data set; no TensorFlow except where named."""

@@ -1,0 +1,1 @@
+"""One immutable graph for everything that is already built, and the readers into it."""

@@ -1,0 +1,1 @@
+"""Accuracy figures, each with its definition."""

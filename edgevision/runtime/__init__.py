@@ -1,0 +1,1 @@
+"""Inference from Python, without TensorFlow."""

@@ -1,0 +1,62 @@
+"""The one interface to every interpreter: named inputs in, named outputs out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from edgevision.specs import Device, TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """Where the operations of a session really run.
+
+    Attributes:
+        device: The device that was asked for and is used.
+        total_ops: Operations of the main subgraph.
+        delegated_ops: How many of them a delegate (XNNPACK on the CPU) took.
+        partitions: Number of delegate calls they were grouped into.
+        delegate: Name of the delegate, empty when there is none.
+        note: What a reader must know, for example why nothing could be counted.
+    """
+
+    device: Device
+    total_ops: int
+    delegated_ops: int
+    partitions: int
+    delegate: str = ""
+    note: str = ""
+
+
+@runtime_checkable
+class Session(Protocol):
+    """A loaded model, ready to run. Not thread-safe: use one session per thread."""
+
+    @property
+    def backend(self) -> str:
+        """Interpreter and version, for example ``ai-edge-litert 2.3.0``."""
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        """What ``run`` takes."""
+
+    @property
+    def outputs(self) -> Sequence[TensorSpec]:
+        """What ``run`` returns; signature names where the file has a signature."""
+
+    def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        """Run once on arrays of exactly the declared shapes and dtypes; returns copies."""
+
+    def invoke(self) -> None:
+        """Run again on the inputs already set (for timing)."""
+
+    def placement(self) -> Placement:
+        """Tell which operations a delegate took."""
+
+    def close(self) -> None:
+        """Free the interpreter."""

@@ -1,0 +1,116 @@
+"""The vocabulary that every part shares: enumerations and frozen value types, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Task(StrEnum):
+    """What a model answers."""
+
+    CLASSIFY = "classify"
+    DETECT = "detect"
+    SEGMENT = "segment"
+
+
+class ModelFormat(StrEnum):
+    """File formats of a deployed or trained model."""
+
+    TFLITE = "tflite"
+    ONNX = "onnx"
+    KERAS = "keras"
+    H5 = "h5"
+    SAVED_MODEL = "saved_model"
+
+
+class Precision(StrEnum):
+    """Weight precision of a converted float file."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+
+
+class Scheme(StrEnum):
+    """Post-training quantization schemes."""
+
+    INT8 = "int8"
+    INT8_PER_TENSOR = "int8-per-tensor"
+    INT16X8 = "int16x8"
+    DYNAMIC = "dynamic"
+    FLOAT16 = "float16"
+
+
+class Device(StrEnum):
+    """Where a model runs."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+    EDGETPU = "edgetpu"
+
+
+class ResizeRule(StrEnum):
+    """How an image of any size becomes the model's input size."""
+
+    STRETCH = "stretch"
+    CROP = "crop"
+    LETTERBOX = "letterbox"
+
+
+class ColorOrder(StrEnum):
+    """Channel order of the model's input."""
+
+    RGB = "rgb"
+    BGR = "bgr"
+    GRAY = "gray"
+
+
+class Layout(StrEnum):
+    """Axis order of image tensors."""
+
+    NHWC = "nhwc"
+    NCHW = "nchw"
+
+
+class ScoreKind(StrEnum):
+    """What a classifier's output numbers are."""
+
+    PROBABILITIES = "probabilities"
+    LOGITS = "logits"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """Affine quantization of a tensor: ``real = scale * (stored - zero_point)``.
+
+    Attributes:
+        scales: One scale, or one per index of ``axis``.
+        zero_points: As many as ``scales``.
+        axis: The quantized dimension of a per-channel tensor, otherwise ``None``.
+    """
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int | None = None
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether there is a scale for each index of ``axis``."""
+        return self.axis is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorSpec:
+    """One input or output of a session.
+
+    Attributes:
+        name: Name in the file, or in its signature where it has one.
+        shape: Static shape; a dynamic dimension is -1.
+        dtype: NumPy name of the element type (``float32``, ``int8``, ``uint8`` …).
+        quantization: Affine parameters of an integer tensor, otherwise ``None``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    quantization: Quantization | None = None
