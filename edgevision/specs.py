@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+
+Progress = Callable[[str, int, int], None]
+"""Called as ``progress(stage, done, total)``; a new stage name starts a new bar."""
 
 
 class Task(StrEnum):
