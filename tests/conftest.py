@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images and models that EDGEVISION_TEST_DATA names."""
+    folder = os.environ.get("EDGEVISION_TEST_DATA")
+    if not folder:
+        pytest.skip("EDGEVISION_TEST_DATA is not set: no real images and models to test on")
+    path = Path(folder)
+    if not path.is_dir():
+        pytest.fail(f"EDGEVISION_TEST_DATA names no folder: {path}")
+    return path
