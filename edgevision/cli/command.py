@@ -1,0 +1,62 @@
+"""What every command shares: the options ``--json``, ``--quiet`` and ``--debug``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from edgevision.cli.terminal import Terminal
+
+_SHARED = (
+    (
+        "json",
+        Annotated[
+            bool, typer.Option("--json", help="One JSON document on stdout and nothing else.")
+        ],
+    ),
+    ("quiet", Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")]),
+    ("debug", Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]),
+)
+
+
+def command(app: typer.Typer, name: str, *, panel: str) -> Callable[[Callable[..., Any]], None]:
+    """Register a function whose first parameter is a ``Terminal`` as the command ``name``.
+
+    Args:
+        app: Where the command goes.
+        name: Its name on the command line.
+        panel: The heading under which ``edgevision --help`` lists it.
+
+    Returns:
+        A decorator; the function may return an exit code.
+    """
+
+    def register(function: Callable[..., Any]) -> None:
+        @functools.wraps(function)
+        def run(**options: Any) -> Any:
+            debug = options.pop("debug")
+            terminal = Terminal(
+                as_json=options.pop("json"), quiet=options.pop("quiet"), debug=debug
+            )
+            return function(terminal, **options)
+
+        hints = get_type_hints(function, include_extras=True)
+        own = list(inspect.signature(function).parameters.values())[1:]
+        parameters = [
+            p.replace(annotation=hints[p.name], kind=inspect.Parameter.KEYWORD_ONLY) for p in own
+        ]
+        parameters += [
+            inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=a)
+            for n, a in _SHARED
+        ]
+        # Typer reads both the signature and the annotations of what it registers.
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        del run.__wrapped__  # type: ignore[attr-defined]
+        app.command(name, rich_help_panel=panel)(run)
+
+    return register

@@ -1,0 +1,143 @@
+"""``edgevision convert`` and ``edgevision verify``: another format, and the proof that it agrees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgevision.cli.command import command
+from edgevision.cli.options import (
+    CropFraction,
+    InputSize,
+    LabelsFile,
+    Mean,
+    Output,
+    Resize,
+    Std,
+    TaskOption,
+    parse_size,
+    parse_values,
+)
+from edgevision.cli.terminal import Terminal, create_table, format_bytes, format_percent
+from edgevision.specs import Layout, Precision
+
+GATE_FAILED = 1
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    command(app, "convert", panel="Make a device file")(convert_model)
+    command(app, "verify", panel="Make a device file")(verify_models)
+
+
+def convert_model(
+    terminal: Terminal,
+    source: Annotated[
+        Path, typer.Argument(help=".keras, .h5, SavedModel folder, .onnx or .tflite.")
+    ],
+    output: Output,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="Precision of the weights.")
+    ] = Precision.FLOAT32,
+    layout: Annotated[
+        Layout, typer.Option("--layout", help="Axis order of an ONNX model's image input.")
+    ] = Layout.NHWC,
+    task: TaskOption = None,
+    labels: LabelsFile = None,
+    mean: Mean = None,
+    std: Std = None,
+    resize: Resize = None,
+    crop_fraction: CropFraction = None,
+    input_size: InputSize = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Images for the parity check; generated ones otherwise."),
+    ] = None,
+) -> None:
+    """Convert a trained model to .tflite or .onnx and check that both give the same answers."""
+    from edgevision.converters.convert import convert
+
+    with terminal.progress() as progress:
+        result = convert(
+            source,
+            output,
+            precision=precision,
+            layout=layout,
+            task=task,
+            labels=labels,
+            mean=parse_values(mean, "--mean"),
+            std=parse_values(std, "--std"),
+            resize=resize,
+            crop_fraction=crop_fraction,
+            input_size=parse_size(input_size),
+            parity_data=data,
+            progress=progress,
+        )
+    for text in result.mended:
+        terminal.note(text)
+    for text in result.warnings:
+        terminal.warn(text)
+    document = result.to_dict()
+
+    def render(console: Any) -> None:
+        parity = document["parity"]
+        console.print(
+            f"{document['output']}: {document['format']}, {document['ops']} ops, "
+            f"{format_bytes(Path(document['output']).stat().st_size)}"
+        )
+        console.print(
+            f"agrees with the source on {parity['samples']} {parity['inputs']} inputs: "
+            f"largest difference {parity['max_abs_error']:.2g}"
+        )
+
+    terminal.finish(document, render)
+
+
+def verify_models(
+    terminal: Terminal,
+    reference: Annotated[Path, typer.Argument(help="The model that is right.")],
+    candidate: Annotated[Path, typer.Argument(help="The model to check against it.")],
+    data: Annotated[Path, typer.Option("--data", help="Folder of images.")],
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(
+            "--min-agreement", min=0, max=1, help="Smallest share of equal answers (exit code 1)."
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Use this many images at the most.")
+    ] = None,
+) -> int:
+    """Run two models on the same photos and compare their answers."""
+    from edgevision.converters.verify import verify
+
+    with terminal.progress() as progress:
+        result = verify(
+            reference,
+            candidate,
+            data=data,
+            min_agreement=min_agreement,
+            limit=limit,
+            progress=progress,
+        )
+    for text in result.warnings:
+        terminal.warn(text)
+    document = result.to_dict()
+
+    def render(console: Any) -> None:
+        table = create_table("images", "same answer", "largest error", "SQNR", "verdict")
+        table.add_row(
+            str(document["samples"]),
+            format_percent(document["top1_agreement"]),
+            f"{document['max_abs_error']:.3g}",
+            f"{document['sqnr_db']:.1f} dB",
+            "passed" if document["passed"] else "[red]failed[/red]",
+        )
+        console.print(table)
+
+    terminal.finish(document, render)
+    if not document["passed"]:
+        terminal.fail(result.failure)
+    return 0 if document["passed"] else GATE_FAILED

@@ -1,0 +1,168 @@
+"""``edgevision profile``, ``evaluate`` and ``explain``: cost, accuracy and placement."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgevision.cli.command import command
+from edgevision.cli.options import (
+    CropFraction,
+    InputSize,
+    LabelsFile,
+    Mean,
+    OnDevice,
+    Resize,
+    SkipBroken,
+    Std,
+    Threads,
+    parse_size,
+    parse_values,
+)
+from edgevision.cli.terminal import (
+    Terminal,
+    create_table,
+    format_bytes,
+    format_count,
+    format_percent,
+)
+from edgevision.specs import Device
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    command(app, "profile", panel="Measure")(profile_target)
+    command(app, "evaluate", panel="Measure")(evaluate_file)
+    command(app, "explain", panel="Measure")(explain_file)
+
+
+def profile_target(
+    terminal: Terminal,
+    target: Annotated[
+        str, typer.Argument(help="A name from `edgevision models`, or a model file.")
+    ],
+    alpha: Annotated[
+        float | None, typer.Option("--alpha", help="Width multiplier of a zoo network.")
+    ] = None,
+    input_size: InputSize = None,
+    classes: Annotated[
+        int | None, typer.Option("--classes", help="Classes of a zoo network.")
+    ] = None,
+    per_layer: Annotated[
+        bool, typer.Option("--per-layer", help="Print a row for every operation.")
+    ] = False,
+) -> None:
+    """Count MACs, parameters and memory; no TensorFlow, no training, no image needed."""
+    from edgevision.benchmarks.profile import profile
+
+    result = profile(
+        target, alpha=alpha, input_size=parse_size(input_size), num_classes=classes
+    )
+    document = result.to_dict()
+    terminal.finish(document, lambda console: _render_profile(console, document, per_layer))
+
+
+def _render_profile(console: Any, document: dict[str, Any], per_layer: bool) -> None:
+    if per_layer:
+        layers = create_table("layer", "op", "output", "MACs", "params", "bytes", left=(0, 1))
+        for layer in document["layers"]:
+            layers.add_row(
+                layer["name"],
+                layer["op"],
+                "x".join(map(str, layer["output_shape"])),
+                f"{layer['macs']:,}",
+                f"{layer['params']:,}",
+                f"{layer['output_bytes']:,}",
+            )
+        console.print(layers)
+    rows = (
+        ("MACs", f"{format_count(document['macs'])} ({document['macs']:,})"),
+        ("parameters", f"{format_count(document['params'])} ({document['params']:,})"),
+        ("file", format_bytes(document["file_bytes"]) if document["file_bytes"] else "–"),
+        ("peak activations", format_bytes(document["peak_activation_bytes"])),
+    )
+    table = create_table(document["target"], "", left=(0,))
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    if document["uncounted_ops"]:
+        names = ", ".join(f"{n} x{c}" for n, c in document["uncounted_ops"].items())
+        console.print(f"not counted: {names}", style="dim")
+
+
+def evaluate_file(
+    terminal: Terminal,
+    model: Annotated[Path, typer.Argument(help="A .tflite or .onnx file.")],
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder of class folders, or with a labels.csv.")
+    ],
+    device: OnDevice = Device.CPU,
+    threads: Threads = None,
+    labels: LabelsFile = None,
+    mean: Mean = None,
+    std: Std = None,
+    resize: Resize = None,
+    crop_fraction: CropFraction = None,
+    skip_broken: SkipBroken = False,
+) -> None:
+    """Measure the accuracy of the file that ships."""
+    from edgevision.benchmarks.accuracy import evaluate
+
+    with terminal.progress() as progress:
+        result = evaluate(
+            model,
+            data,
+            device=device,
+            threads=threads,
+            labels=labels,
+            mean=parse_values(mean, "--mean"),
+            std=parse_values(std, "--std"),
+            resize=resize,
+            crop_fraction=crop_fraction,
+            skip_broken=skip_broken,
+            progress=progress,
+        )
+    for text in result.notes:
+        terminal.note(text)
+    document = result.to_dict()
+
+    def render(console: Any) -> None:
+        table = create_table("file", "images", "top-1", "top-5")
+        table.add_row(
+            str(model),
+            str(document["samples"]),
+            format_percent(document["top1"]),
+            format_percent(document["top5"]),
+        )
+        console.print(table)
+
+    terminal.finish(document, render)
+
+
+def explain_file(
+    terminal: Terminal,
+    model: Annotated[Path, typer.Argument(help="A .tflite file.")],
+    device: OnDevice = Device.CPU,
+) -> None:
+    """Tell which operation runs on which device, and why not."""
+    from edgevision.benchmarks.placement.explain import explain
+
+    document = explain(model, device=device).to_dict()
+
+    def render(console: Any) -> None:
+        table = create_table("#", "op", "name", "runs on", "reason", left=(1, 2, 3, 4))
+        for op in document["ops"]:
+            table.add_row(
+                str(op["index"]), op["op"], op["name"][:48], op["placement"], op["reason"]
+            )
+        console.print(table)
+        console.print(
+            f"{document['ops_delegated']} of {document['ops_total']} ops delegated "
+            f"in {document['partitions']} partition(s)"
+        )
+        for note in document["notes"]:
+            console.print(note, style="dim", markup=False)
+
+    terminal.finish(document, render)

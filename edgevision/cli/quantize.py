@@ -1,0 +1,106 @@
+"""``edgevision quantize``: integers instead of floats, with what it cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgevision.cli.command import command
+from edgevision.cli.options import (
+    CropFraction,
+    Mean,
+    Output,
+    Resize,
+    SkipBroken,
+    Std,
+    Threads,
+    parse_values,
+)
+from edgevision.cli.terminal import Terminal, create_table, format_bytes
+from edgevision.specs import Scheme
+
+WORST_LAYERS_SHOWN = 5
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    command(app, "quantize", panel="Make a device file")(quantize_model)
+
+
+def quantize_model(
+    terminal: Terminal,
+    model: Annotated[Path, typer.Argument(help="A float .tflite file.")],
+    output: Output,
+    calibration: Annotated[
+        Path | None,
+        typer.Option("--calibration", help="Folder of typical images; labels are not needed."),
+    ] = None,
+    scheme: Annotated[Scheme, typer.Option("--scheme", help="What becomes integer.")] = Scheme.INT8,
+    eval_data: Annotated[
+        Path | None, typer.Option("--eval", help="Labelled images for --max-drop.")
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option("--max-drop", help="Accuracy points that may be lost; exit code 1 if more."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Use this many images at the most.")
+    ] = None,
+    mean: Mean = None,
+    std: Std = None,
+    resize: Resize = None,
+    crop_fraction: CropFraction = None,
+    skip_broken: SkipBroken = False,
+    threads: Threads = None,
+) -> None:
+    """Quantize a float model after training, from a folder of unlabelled photos."""
+    from edgevision.quantization.quantize import quantize
+
+    with terminal.progress() as progress:
+        result = quantize(
+            model,
+            output,
+            calibration=calibration,
+            scheme=scheme,
+            eval_data=eval_data,
+            max_drop=max_drop,
+            limit=limit,
+            mean=parse_values(mean, "--mean"),
+            std=parse_values(std, "--std"),
+            resize=resize,
+            crop_fraction=crop_fraction,
+            skip_broken=skip_broken,
+            threads=threads,
+            progress=progress,
+        )
+    for text in result.warnings:
+        terminal.warn(text)
+    document = result.to_dict()
+    terminal.finish(document, lambda console: _render(console, document, Path(model)))
+
+
+def _render(console: Any, document: dict[str, Any], model: Path) -> None:
+    before, after = model.stat().st_size, Path(document["output"]).stat().st_size
+    console.print(
+        f"{document['output']}: {document['scheme']}, {format_bytes(after)} "
+        f"({after / before:.0%} of the float file), {document['seconds']:.1f} s"
+    )
+    for repair in document["repairs"]:
+        console.print(f"  {repair['step']}: {repair['layers']} layers, {repair['seconds']:.1f} s")
+    if document.get("accuracy"):
+        figures = document["accuracy"]
+        console.print(
+            f"top-1: float {figures['float']:.1%}, quantized {figures['quantized']:.1%}, "
+            f"drop {figures['drop']:.2f} points"
+        )
+    layers = [layer for layer in document["layers"] if layer["sqnr_db"] is not None]
+    if not layers:
+        return
+    table = create_table("noisiest layers", "op", "signal to noise", left=(0, 1))
+    for layer in sorted(layers, key=lambda item: float(item["sqnr_db"]))[:WORST_LAYERS_SHOWN]:
+        table.add_row(layer["name"], layer["op"], f"{layer['sqnr_db']:.1f} dB")
+    console.print(table)
+    if document["sqnr_db"] is not None:
+        console.print(f"signal to noise at the output: {document['sqnr_db']:.1f} dB")
