@@ -11,6 +11,7 @@ from edgevision.errors import BackendUnavailableError
 EXTRAS = {
     "tensorflow": "tf",
     "keras": "tf",
+    "h5py": "tf",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "tf2onnx": "onnx",
