@@ -1,0 +1,131 @@
+"""``explain``: which operation runs on which device, and why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgevision.benchmarks.placement.cpu import PLAIN_CPU, XNNPACK, give_reason
+from edgevision.errors import DelegateError, UnsupportedOpError
+from edgevision.graph.graph import Graph, Op
+from edgevision.graph.reader import read_graph
+from edgevision.specs import Device, ModelFormat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpPlacement:
+    """Where one operation runs.
+
+    Attributes:
+        index: Position in the file's main subgraph.
+        op: The format's name of the operation, ``CONV_2D`` or ``CUSTOM:TFLite_Detection_PostProcess``.
+        name: Name of its first output tensor, which usually holds the layer's name.
+        placement: The delegate, or ``cpu`` for the interpreter's own kernels.
+        partition: Number of the partition it belongs to, otherwise ``None``.
+        reason: Why it was left behind, empty for a delegated one.
+    """
+
+    index: int
+    op: str
+    name: str
+    placement: str
+    partition: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Placement of every operation of a file on one device.
+
+    Attributes:
+        file: The model.
+        device: The device that was asked about.
+        partitions: Number of delegate calls.
+        ops: One row per operation, in execution order.
+        notes: What a reader must know.
+    """
+
+    file: str
+    device: Device
+    partitions: int
+    ops: tuple[OpPlacement, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "file": self.file,
+            "device": str(self.device),
+            "ops_total": len(self.ops),
+            "ops_delegated": sum(op.placement != PLAIN_CPU for op in self.ops),
+            "partitions": self.partitions,
+            "ops": [
+                {
+                    "index": op.index,
+                    "op": op.op,
+                    "name": op.name,
+                    "placement": op.placement,
+                    "partition": op.partition,
+                    "reason": op.reason,
+                }
+                for op in self.ops
+            ],
+            "notes": list(self.notes),
+        }
+
+
+def explain(path: str | Path, *, device: Device | str = Device.CPU) -> Explanation:
+    """Load a file as ``device`` would and tell where each of its operations runs.
+
+    Args:
+        path: A ``.tflite`` file.
+        device: ``cpu`` asks the interpreter what XNNPACK took.
+
+    Raises:
+        DelegateError: ``device`` is the GPU or the Edge TPU, whose placement is not explained yet.
+        UnsupportedOpError: The file is no ``.tflite``.
+        InvalidModelError: The file is damaged, or the interpreter refuses it.
+    """
+    graph = read_graph(path)
+    if graph.format is not ModelFormat.TFLITE:
+        raise UnsupportedOpError(
+            "placement is explained for .tflite files",
+            received=path,
+            remedy="convert it with `edgevision convert`",
+        )
+    if Device(device) is not Device.CPU:
+        raise DelegateError(
+            "placement on this device is not explained by this version",
+            device=str(device),
+            remedy="--device cpu tells what XNNPACK takes",
+        )
+    return _explain_cpu(path, graph)
+
+
+def _explain_cpu(path: str | Path, graph: Graph) -> Explanation:
+    from edgevision.runtime.litert import LiteRTSession
+
+    session = LiteRTSession(path)
+    partitions = session.partitions()
+    placement = session.placement()
+    session.close()
+    homes = {index: number for number, part in enumerate(partitions) for index in part}
+    rows = tuple(_place_op(graph, op, homes.get(op.index), placement.delegate) for op in graph.ops)
+    notes = (placement.note,) if placement.note else ()
+    return Explanation(
+        file=str(path), device=Device.CPU, partitions=len(partitions), ops=rows, notes=notes
+    )
+
+
+def _place_op(graph: Graph, op: Op, partition: int | None, delegate: str) -> OpPlacement:
+    output = next(graph.op_outputs(op), None)
+    without_delegate = "this interpreter has no XNNPACK" if not delegate else ""
+    return OpPlacement(
+        index=op.index,
+        op=op.name,
+        name=output.name if output else op.label,
+        placement=PLAIN_CPU if partition is None else XNNPACK,
+        partition=partition,
+        reason="" if partition is not None else without_delegate or give_reason(graph, op),
+    )
