@@ -23,6 +23,8 @@ class Placement:
         partitions: Number of delegate calls they were grouped into.
         delegate: Name of the delegate, empty when there is none.
         note: What a reader must know, for example why nothing could be counted.
+        partition_of: For each operation, in file order, the number of its delegate call from 0,
+            or -1 where the interpreter runs it itself; empty when unknown.
     """
 
     device: Device
@@ -31,6 +33,7 @@ class Placement:
     partitions: int
     delegate: str = ""
     note: str = ""
+    partition_of: tuple[int, ...] = ()
 
 
 @runtime_checkable

@@ -1,0 +1,304 @@
+"""TensorFlow Lite files on the CPU, through whichever interpreter is installed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from edgevision.errors import BackendUnavailableError, InvalidModelError
+from edgevision.runtime.inputs import check_inputs, name_uniquely
+from edgevision.runtime.native_log import hide_announcements
+from edgevision.runtime.session import Placement
+from edgevision.runtime.threads import resolve_threads
+from edgevision.specs import Device, Quantization, TensorSpec
+
+Array = np.ndarray[Any, Any]
+
+INTERPRETERS = (
+    ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    ("tflite_runtime.interpreter", "tflite-runtime"),
+    ("tensorflow.lite.python.interpreter", "tensorflow"),
+)
+"""Modules with an ``Interpreter``, best first, each with the distribution that brings it."""
+
+_FAILURES = (ValueError, RuntimeError, TypeError)
+_MAIN_SIGNATURE = "serving_default"
+
+
+class LiteRtSession:
+    """A ``.tflite`` model on the CPU, with XNNPACK where it applies.
+
+    Not thread-safe: use one session per thread.
+
+    Args:
+        path: The model file.
+        threads: Threads of the interpreter; by default the usable physical cores, at most 4.
+
+    Raises:
+        InvalidModelError: The interpreter refuses the file.
+        BackendUnavailableError: No interpreter is installed.
+        InvalidConfigError: ``threads`` is below 1.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
+        self.path = Path(path)
+        self.threads = resolve_threads(threads)
+        self._runtime, self._backend = find_interpreter()
+        self._interpreter, self._note = _open_interpreter(self._runtime, self.path, self.threads)
+        self._inputs, self._outputs = _describe_tensors(self._interpreter)
+        self._input_specs = tuple(self._inputs.values())
+        self._input_indices = {spec.name: index for index, spec in self._inputs.items()}
+
+    @property
+    def backend(self) -> str:
+        """Interpreter and version, for example ``ai-edge-litert 2.3.0``."""
+        return self._backend
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        """What ``run`` takes."""
+        return self._input_specs
+
+    @property
+    def outputs(self) -> Sequence[TensorSpec]:
+        """What ``run`` returns; signature names where the file has a signature."""
+        return tuple(self._outputs.values())
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run once.
+
+        Args:
+            inputs: An array of the declared shape and dtype for each input name.
+
+        Returns:
+            Copies of the outputs by name, quantized as the file declares them.
+
+        Raises:
+            InvalidConfigError: A name, shape or dtype does not match ``inputs``.
+            InvalidModelError: The interpreter fails on this model.
+        """
+        check_inputs(self._input_specs, inputs)
+        for name, array in inputs.items():
+            self._interpreter.set_tensor(self._input_indices[name], array)
+        self.invoke()
+        get = self._interpreter.get_tensor
+        return {spec.name: get(index) for index, spec in self._outputs.items()}
+
+    def invoke(self) -> None:
+        """Run again on the inputs already set (for timing)."""
+        try:
+            self._interpreter.invoke()
+        except _FAILURES as error:
+            raise InvalidModelError(
+                "the interpreter failed while running the model",
+                received=f"{self.path}: {_first_line(error)}",
+            ) from error
+
+    def placement(self) -> Placement:
+        """Tell which operations XNNPACK took; the rest runs in the interpreter's own kernels."""
+        partition_of = assign_partitions(_list_nodes(self._interpreter))
+        partitions = len(set(partition_of) - {-1})
+        return Placement(
+            device=Device.CPU,
+            total_ops=len(partition_of),
+            delegated_ops=sum(p >= 0 for p in partition_of),
+            partitions=partitions,
+            delegate="XNNPACK" if partitions else "",
+            note=self._note,
+            partition_of=partition_of,
+        )
+
+    def close(self) -> None:
+        """Free the interpreter; the session can not be used afterwards."""
+        self._interpreter = None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One entry of the interpreter's node list.
+
+    Attributes:
+        name: Operation name; a delegate's calls are named ``DELEGATE``.
+        inputs: Tensor indices, -1 for an absent optional input.
+        outputs: Tensor indices.
+    """
+
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+def assign_partitions(nodes: Sequence[Node]) -> tuple[int, ...]:
+    """Tell which delegate call replaced each operation of the file.
+
+    The interpreter keeps the replaced operations in its list and appends one ``DELEGATE`` node
+    per partition. A partition's operations are those from which its outputs are computed,
+    followed backwards until the partition's own inputs.
+
+    Args:
+        nodes: The interpreter's node list: the file's operations, then the delegate calls.
+
+    Returns:
+        For each operation of the file its partition from 0, or -1.
+
+    >>> conv, relu = Node("CONV_2D", (0,), (1,)), Node("RELU", (1,), (2,))
+    >>> assign_partitions([conv, relu, Node("DELEGATE", (1,), (2,))])
+    (-1, 0)
+    """
+    ops = [node for node in nodes if node.name != "DELEGATE"]
+    calls = [node for node in nodes if node.name == "DELEGATE"]
+    producers = {tensor: i for i, op in enumerate(ops) for tensor in op.outputs}
+    partition_of = [-1] * len(ops)
+    for number, call in enumerate(calls):
+        seen = set(call.inputs)
+        pending = [t for t in call.outputs if t not in seen]
+        while pending:
+            tensor = pending.pop()
+            if tensor in seen or tensor not in producers:
+                continue
+            seen.add(tensor)
+            op = producers[tensor]
+            partition_of[op] = number
+            pending.extend(ops[op].inputs)
+    return tuple(partition_of)
+
+
+@cache
+def find_interpreter() -> tuple[ModuleType, str]:
+    """Return the best interpreter module that is installed, and its name with the version.
+
+    Raises:
+        BackendUnavailableError: There is none, or none can be imported.
+    """
+    troubles = []
+    for module, distribution in INTERPRETERS:
+        try:
+            return import_module(module), f"{distribution} {_read_version(distribution)}"
+        except ModuleNotFoundError as error:
+            troubles.append(f"{distribution}: {error.msg}")
+        except (ImportError, AttributeError) as error:
+            # Built against another NumPy, or for another processor: the next one may do.
+            troubles.append(f"{distribution}: {_first_line(error)}")
+    raise BackendUnavailableError(
+        "running a .tflite file needs ai-edge-litert (or tflite-runtime on 32-bit Arm)",
+        extra="tflite-runtime",
+        received="; ".join(troubles),
+    )
+
+
+def _read_version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:  # a build under another name, tensorflow-cpu for one
+        return ""
+
+
+def _open_interpreter(runtime: ModuleType, path: Path, threads: int) -> tuple[Any, str]:
+    """Open the file with XNNPACK, or without where only XNNPACK refuses it; also say which."""
+    resolvers = runtime.OpResolverType
+    try:
+        return _allocate(runtime, path, threads, resolvers.AUTO), ""
+    except _FAILURES as error:
+        first = error
+    try:
+        plain = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        interpreter = _allocate(runtime, path, threads, plain)
+    except _FAILURES:
+        raise InvalidModelError(
+            "not a model that the TFLite interpreter can run",
+            received=f"{path}: {_first_line(first)}",
+            remedy=_suggest_remedy(str(first)),
+        ) from first
+    return interpreter, f"XNNPACK refuses this file ({_first_line(first)}): it runs without"
+
+
+def _allocate(runtime: ModuleType, path: Path, threads: int, resolver: Any) -> Any:
+    with hide_announcements(), warnings.catch_warnings():
+        # tf.lite announces its own deprecation; it is the last resort here already.
+        warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter")
+        interpreter = runtime.Interpreter(
+            model_path=str(path), num_threads=threads, experimental_op_resolver_type=resolver
+        )
+        interpreter.allocate_tensors()
+    return interpreter
+
+
+def _suggest_remedy(message: str) -> str:
+    if "edgetpu-custom-op" in message:
+        return "it is compiled for the Edge TPU; the CPU needs the file from before that"
+    if "Flex" in message or "Select TensorFlow" in message:
+        return "convert it again with TFLite's built-in operations only"
+    if "custom op" in message:
+        return "this operation is not part of TFLite; convert the model without it"
+    return "check the file, or convert the model again"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__
+
+
+def _list_nodes(interpreter: Any) -> list[Node]:
+    return [
+        Node(d["op_name"], tuple(map(int, d["inputs"])), tuple(map(int, d["outputs"])))
+        for d in interpreter._get_ops_details()
+    ]
+
+
+def _describe_tensors(interpreter: Any) -> tuple[dict[int, TensorSpec], dict[int, TensorSpec]]:
+    """Describe inputs and outputs by tensor index, in the file's order."""
+    inputs, outputs = _read_signature(interpreter)
+    return (
+        _describe_side(interpreter.get_input_details(), inputs),
+        _describe_side(interpreter.get_output_details(), outputs),
+    )
+
+
+def _read_signature(interpreter: Any) -> tuple[dict[int, str], dict[int, str]]:
+    """Read the main signature as names by tensor index; empty where the file has none."""
+    signatures = interpreter._get_full_signature_list()
+    if not signatures:
+        return {}, {}
+    main = signatures.get(_MAIN_SIGNATURE) or next(iter(signatures.values()))
+    sides = ({int(i): name for name, i in main[side].items()} for side in ("inputs", "outputs"))
+    inputs, outputs = sides
+    return inputs, outputs
+
+
+def _describe_side(
+    details: Sequence[Mapping[str, Any]], names: Mapping[int, str]
+) -> dict[int, TensorSpec]:
+    """Describe one side; a signature that does not cover it whole belongs to another subgraph."""
+    indices = [int(d["index"]) for d in details]
+    covered = set(names) == set(indices)
+    raw = [names[i] if covered else str(d["name"]) for i, d in zip(indices, details, strict=True)]
+    unique = name_uniquely(raw)
+    return {
+        i: TensorSpec(
+            name=name,
+            shape=tuple(map(int, d["shape"])),
+            dtype=np.dtype(d["dtype"]).name,
+            quantization=_read_quantization(d["quantization_parameters"]),
+        )
+        for i, name, d in zip(indices, unique, details, strict=True)
+    }
+
+
+def _read_quantization(parameters: Mapping[str, Any]) -> Quantization | None:
+    scales = tuple(map(float, parameters["scales"]))
+    if not scales:
+        return None
+    return Quantization(
+        scales=scales,
+        zero_points=tuple(map(int, parameters["zero_points"])),
+        axis=int(parameters["quantized_dimension"]) if len(scales) > 1 else None,
+    )
