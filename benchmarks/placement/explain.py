@@ -10,6 +10,7 @@ from edgevision.benchmarks.placement.cpu import PLAIN_CPU, XNNPACK, give_reason
 from edgevision.errors import DelegateError, UnsupportedOpError
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.reader import read_graph
+from edgevision.runtime.sessions import open_session
 from edgevision.specs import Device, ModelFormat
 
 
@@ -104,28 +105,28 @@ def explain(path: str | Path, *, device: Device | str = Device.CPU) -> Explanati
 
 
 def _explain_cpu(path: str | Path, graph: Graph) -> Explanation:
-    from edgevision.runtime.litert import LiteRTSession
-
-    session = LiteRTSession(path)
-    partitions = session.partitions()
+    session = open_session(path, device=Device.CPU)
     placement = session.placement()
     session.close()
-    homes = {index: number for number, part in enumerate(partitions) for index in part}
-    rows = tuple(_place_op(graph, op, homes.get(op.index), placement.delegate) for op in graph.ops)
+    rows = tuple(
+        _place_op(graph, op, partition, placement.delegate)
+        for op, partition in zip(graph.ops, placement.partition_of, strict=True)
+    )
     notes = (placement.note,) if placement.note else ()
     return Explanation(
-        file=str(path), device=Device.CPU, partitions=len(partitions), ops=rows, notes=notes
+        file=str(path), device=Device.CPU, partitions=placement.partitions, ops=rows, notes=notes
     )
 
 
-def _place_op(graph: Graph, op: Op, partition: int | None, delegate: str) -> OpPlacement:
+def _place_op(graph: Graph, op: Op, partition: int, delegate: str) -> OpPlacement:
     output = next(graph.op_outputs(op), None)
-    without_delegate = "this interpreter has no XNNPACK" if not delegate else ""
+    delegated = partition >= 0
+    without_delegate = "" if delegate else "XNNPACK takes nothing of this file"
     return OpPlacement(
         index=op.index,
         op=op.name,
         name=output.name if output else op.label,
-        placement=PLAIN_CPU if partition is None else XNNPACK,
-        partition=partition,
-        reason="" if partition is not None else without_delegate or give_reason(graph, op),
+        placement=XNNPACK if delegated else PLAIN_CPU,
+        partition=partition if delegated else None,
+        reason="" if delegated else without_delegate or give_reason(graph, op),
     )
