@@ -121,7 +121,7 @@ def _time_block(run: Callable[[], None]) -> list[float]:
 
 
 def _warm_up(run: Callable[[], None]) -> tuple[float, int]:
-    """Run until two windows in a row take about the same time; return the first time and the count."""
+    """Run until two windows in a row agree; return the first time and the number of runs."""
     times = [_time_once(run)]
     while sum(times) < WARMUP_SECONDS * 1e3 or len(times) < 2:
         times.append(_time_once(run))

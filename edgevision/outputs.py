@@ -1,4 +1,4 @@
-"""Writing results: to a temporary name first, then renamed, so that nothing is ever half written."""
+"""Writing results to a temporary name first, then renaming: nothing is ever half written."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, target)
+        temporary.replace(target)
     except OSError as error:
         _remove(temporary)
         if isinstance(error, OutputError) or not _about_writing(error, temporary):

@@ -20,7 +20,7 @@ class OpPlacement:
 
     Attributes:
         index: Position in the file's main subgraph.
-        op: The format's name of the operation, ``CONV_2D`` or ``CUSTOM:TFLite_Detection_PostProcess``.
+        op: The format's name of the operation, ``CONV_2D`` for one.
         name: Name of its first output tensor, which usually holds the layer's name.
         placement: The delegate, or ``cpu`` for the interpreter's own kernels.
         partition: Number of the partition it belongs to, otherwise ``None``.

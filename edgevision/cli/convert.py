@@ -1,4 +1,4 @@
-"""``edgevision convert`` and ``edgevision verify``: another format, and the proof that it agrees."""
+"""``edgevision convert`` and ``verify``: another format, and the proof that it agrees."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def convert_model(
     terminal: Terminal,
+    *,
     source: Annotated[
         Path, typer.Argument(help=".keras, .h5, SavedModel folder, .onnx or .tflite.")
     ],
@@ -97,6 +98,7 @@ def convert_model(
 
 def verify_models(
     terminal: Terminal,
+    *,
     reference: Annotated[Path, typer.Argument(help="The model that is right.")],
     candidate: Annotated[Path, typer.Argument(help="The model to check against it.")],
     data: Annotated[Path, typer.Option("--data", help="Folder of images.")],

@@ -40,6 +40,7 @@ def register(app: typer.Typer) -> None:
 
 def profile_target(
     terminal: Terminal,
+    *,
     target: Annotated[
         str, typer.Argument(help="A name from `edgevision models`, or a model file.")
     ],
@@ -57,9 +58,7 @@ def profile_target(
     """Count MACs, parameters and memory; no TensorFlow, no training, no image needed."""
     from edgevision.benchmarks.profile import profile
 
-    result = profile(
-        target, alpha=alpha, input_size=parse_size(input_size), num_classes=classes
-    )
+    result = profile(target, alpha=alpha, input_size=parse_size(input_size), num_classes=classes)
     document = result.to_dict()
     terminal.finish(document, lambda console: _render_profile(console, document, per_layer))
 
@@ -94,6 +93,7 @@ def _render_profile(console: Any, document: dict[str, Any], per_layer: bool) -> 
 
 def evaluate_file(
     terminal: Terminal,
+    *,
     model: Annotated[Path, typer.Argument(help="A .tflite or .onnx file.")],
     data: Annotated[
         Path, typer.Option("--data", help="Folder of class folders, or with a labels.csv.")
@@ -143,6 +143,7 @@ def evaluate_file(
 
 def explain_file(
     terminal: Terminal,
+    *,
     model: Annotated[Path, typer.Argument(help="A .tflite file.")],
     device: OnDevice = Device.CPU,
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def show_models(
     terminal: Terminal,
+    *,
     task: Annotated[Task | None, typer.Option("--task", help="Only networks of this task.")] = None,
 ) -> None:
     """List the networks that can be built, with their cost at alpha 1."""
@@ -45,6 +45,7 @@ def show_models(
 
 def build(
     terminal: Terminal,
+    *,
     name: Annotated[str, typer.Argument(help="A name from `edgevision models`.")],
     output: Output,
     alpha: Alpha = 1.0,

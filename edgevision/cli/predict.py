@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
 
 def predict_images(
     terminal: Terminal,
+    *,
     model: Annotated[Path, typer.Argument(help="A .tflite or .onnx file.")],
     images: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
     device: OnDevice = Device.CPU,

@@ -31,6 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def quantize_model(
     terminal: Terminal,
+    *,
     model: Annotated[Path, typer.Argument(help="A float .tflite file.")],
     output: Output,
     calibration: Annotated[

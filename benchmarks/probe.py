@@ -1,0 +1,88 @@
+"""A first run of a model in a process of its own: does it run, where, and with how much memory?"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgevision.runtime.session import Placement, Session
+from edgevision.runtime.sessions import open_session
+from edgevision.specs import TensorSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What the first run told.
+
+    Attributes:
+        backend: Interpreter and version.
+        placement: Which operations a delegate took.
+        peak_memory_bytes: Growth of the process's largest resident size from before the model was
+            opened to after its first run; the interpreter's own library is not included.
+    """
+
+    backend: str
+    placement: Placement
+    peak_memory_bytes: int
+
+
+def probe_model(path: str, device: str, threads: int | None) -> Probe:
+    """Open a model, run it once on random input and tell what it took.
+
+    Runs in a child process: a model that kills the interpreter must not end the benchmark.
+
+    Args:
+        path: A ``.tflite`` or ``.onnx`` file.
+        device: Where it runs.
+        threads: Threads of the interpreter.
+    """
+    _load_interpreter(Path(path))
+    before = _peak_resident_bytes()
+    session = open_session(path, device=device, threads=threads)
+    session.run(make_inputs(session))
+    grown = _peak_resident_bytes() - before
+    return Probe(backend=session.backend, placement=session.placement(), peak_memory_bytes=grown)
+
+
+def make_inputs(session: Session, *, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
+    """Make random inputs of the session's shapes and dtypes.
+
+    Returns:
+        Float inputs uniform in [-1, 1), integer inputs over their whole range (0 and 1 for 32 and
+        64 bits, which are indices or flags rather than pixels).
+    """
+    rng = np.random.default_rng(seed)
+    return {spec.name: _make_input(spec, rng) for spec in session.inputs}
+
+
+def _make_input(spec: TensorSpec, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    shape = tuple(max(1, size) for size in spec.shape)
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        return rng.uniform(-1, 1, shape).astype(dtype)
+    if dtype.itemsize > 2 or dtype.kind == "b":
+        return rng.integers(0, 2, shape).astype(dtype)
+    limits = np.iinfo(dtype)
+    return rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
+
+
+def _load_interpreter(path: Path) -> None:
+    """Import the interpreter before memory is measured: it is not the model's."""
+    if path.suffix.lower() == ".onnx":
+        from edgevision.backends import import_backend
+
+        import_backend("onnxruntime")
+    else:
+        from edgevision.runtime.litert import find_interpreter
+
+        find_interpreter()
+
+
+def _peak_resident_bytes() -> int:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

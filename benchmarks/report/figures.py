@@ -1,0 +1,74 @@
+"""The columns of a report: each figure's heading and how it is written for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgevision.benchmarks.benchmark import BenchmarkRow
+
+NOTHING = "–"
+
+
+def write_count(value: int) -> str:
+    """Write a count in millions or thousands.
+
+    >>> write_count(41030272), write_count(475544), write_count(7)
+    ('41.0 M', '476 k', '7')
+    """
+    if value >= 1_000_000:
+        return f"{value / 1e6:.1f} M"
+    return f"{value / 1e3:.0f} k" if value >= 1000 else str(value)
+
+
+def write_kibibytes(value: int | None) -> str:
+    """Write a size in KiB.
+
+    >>> write_kibibytes(866284)
+    '846 KiB'
+    """
+    return NOTHING if value is None else f"{value / 1024:,.0f} KiB"
+
+
+def _write_latency(row: BenchmarkRow, percent: float) -> str:
+    return f"{row.latency.percentile(percent):.2f} ms" if row.latency else NOTHING
+
+
+def _write_delegated(row: BenchmarkRow) -> str:
+    if row.probe is None:
+        return NOTHING
+    placement = row.probe.placement
+    if not placement.total_ops:
+        return NOTHING
+    return f"{placement.delegated_ops}/{placement.total_ops} in {placement.partitions}"
+
+
+def _write_top1(row: BenchmarkRow) -> str:
+    return f"{row.accuracy['top1']:.1%}" if row.accuracy else NOTHING
+
+
+COLUMNS: tuple[tuple[str, Callable[[BenchmarkRow], str]], ...] = (
+    ("file", lambda row: Path(row.file).name),
+    ("device", lambda row: str(row.device)),
+    ("threads", lambda row: str(row.threads or "auto")),
+    ("p50", lambda row: _write_latency(row, 50)),
+    ("p90", lambda row: _write_latency(row, 90)),
+    ("top-1", _write_top1),
+    ("MACs", lambda row: write_count(row.profile.macs)),
+    ("params", lambda row: write_count(row.profile.params)),
+    ("file size", lambda row: write_kibibytes(row.profile.file_bytes)),
+    ("activations", lambda row: write_kibibytes(row.profile.peak_activation_bytes)),
+    ("memory", lambda row: write_kibibytes(row.probe.peak_memory_bytes if row.probe else None)),
+    ("delegated ops", _write_delegated),
+)
+
+LEGEND = (
+    ("p50, p90", "median and 90th percentile of one inference, without image preprocessing"),
+    ("MACs", "multiply-accumulates of convolutions and matrix products"),
+    ("activations", "smallest arena that a greedy planner needs for activations"),
+    ("memory", "growth of the process from opening the model to its first answer"),
+    (
+        "delegated ops",
+        "operations that a delegate such as XNNPACK took, and in how many partitions",
+    ),
+)

@@ -1,0 +1,97 @@
+"""The report as one HTML page that needs nothing else: readable on a phone and in the dark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgevision.backends import import_backend
+from edgevision.benchmarks.benchmark import OK, BenchmarkReport, BenchmarkRow
+from edgevision.benchmarks.report.figures import COLUMNS, LEGEND
+
+HISTOGRAM_BINS = 32
+TEMPLATE = "report.html"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One more result that the page shows above the table.
+
+    Attributes:
+        name: What was checked.
+        figure: The measured value, written for a person.
+        passed: Whether it is good enough.
+    """
+
+    name: str
+    figure: str
+    passed: bool = True
+
+
+def render_page(report: BenchmarkReport, *, title: str, checks: tuple[Check, ...] = ()) -> str:
+    """Return the page.
+
+    Raises:
+        BackendUnavailableError: jinja2 is missing.
+    """
+    jinja2 = import_backend("jinja2")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    text: str = environment.get_template(TEMPLATE).render(
+        title=title,
+        headings=[heading for heading, _ in COLUMNS],
+        rows=[{"cells": [write(row) for _, write in COLUMNS]} for row in report.rows],
+        failures=[row for row in report.rows if row.status != OK],
+        bars=_make_bars(report.rows),
+        histograms=_make_histograms(report.rows),
+        checks=checks,
+        legend=LEGEND,
+        warnings=report.warnings,
+        environment=report.environment,
+        data=report.data,
+    )
+    return text
+
+
+def _name_row(row: BenchmarkRow) -> str:
+    threads = f", {row.threads} threads" if row.threads else ""
+    return f"{Path(row.file).name} ({row.device}{threads})"
+
+
+def _make_bars(rows: tuple[BenchmarkRow, ...]) -> list[dict[str, Any]]:
+    """Return one bar per timed row: shares of the widest p90."""
+    timed = [(row, row.latency) for row in rows if row.latency is not None]
+    widest = max((latency.percentile(90) for _, latency in timed), default=1.0)
+    return [
+        {
+            "name": _name_row(row),
+            "p50": latency.percentile(50),
+            "p50_share": 100 * latency.percentile(50) / widest,
+            "p90_share": 100 * latency.percentile(90) / widest,
+        }
+        for row, latency in timed
+    ]
+
+
+def _make_histograms(rows: tuple[BenchmarkRow, ...]) -> list[dict[str, Any]]:
+    """Return the distribution of each timed row between its fastest run and its 99th percentile."""
+    found = []
+    for row in rows:
+        if row.latency is None:
+            continue
+        low, high = min(row.latency.samples_ms), row.latency.percentile(99)
+        width = (high - low) / HISTOGRAM_BINS or 1.0
+        counts = [0] * HISTOGRAM_BINS
+        for sample in row.latency.samples_ms:
+            if sample <= high:
+                counts[min(HISTOGRAM_BINS - 1, int((sample - low) / width))] += 1
+        tallest = max(counts)
+        heights = [100 * count / tallest for count in counts]
+        found.append({"name": _name_row(row), "heights": heights, "low": low, "high": high})
+    return found

@@ -1,0 +1,45 @@
+"""Writing a benchmark report into a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edgevision.benchmarks.benchmark import BenchmarkReport
+from edgevision.benchmarks.report.markdown import render_markdown
+from edgevision.benchmarks.report.page import Check, render_page
+from edgevision.outputs import write_text
+
+
+def write_report(
+    report: BenchmarkReport,
+    folder: str | Path,
+    *,
+    title: str = "edgevision benchmark",
+    checks: tuple[Check, ...] = (),
+) -> dict[str, str]:
+    """Write ``report.json``, ``report.md`` and ``report.html``; existing ones are replaced.
+
+    Args:
+        report: What ``benchmark`` measured.
+        folder: Where the three files go; created when missing.
+        title: Heading of the page.
+        checks: Further results to show on the page, such as agreement between files.
+
+    Returns:
+        The paths, by ``json``, ``markdown`` and ``html``.
+
+    Raises:
+        BackendUnavailableError: jinja2 is missing.
+        OutputError: The folder can not be written.
+    """
+    base = Path(folder)
+    page = render_page(report, title=title, checks=checks)
+    contents = {
+        "json": ("report.json", json.dumps(report.to_dict(), indent=2)),
+        "markdown": ("report.md", render_markdown(report, title=title)),
+        "html": ("report.html", page),
+    }
+    for name, text in contents.values():
+        write_text(base / name, text)
+    return {kind: str(base / name) for kind, (name, _) in contents.items()}
