@@ -97,17 +97,32 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
         raise MissingFileError("no such folder", received=root, remedy="check the path")
     if not root.is_dir():
         raise DataError("a folder of images is needed", received=root, remedy="name its folder")
-    files = list(_walk_files(root))
-    images = sorted(f for f in files if f.suffix.lower() in SUFFIXES)
+    images, others = scan_images(root)
     if not images:
-        others = Counter(f.suffix.lower() or "no suffix" for f in files).most_common(3)
-        found = ", ".join(f"{count} of {suffix}" for suffix, count in others) or "nothing"
+        common = (f"{count} of {suffix}" for suffix, count in others.most_common(3))
         raise DataError(
             "no images in this folder or below it",
-            received=f"{root} holds {found}",
+            received=f"{root} holds {', '.join(common) or 'nothing'}",
             remedy="put .jpg or .png files there",
         )
     return images
+
+
+def scan_images(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """Walk through a folder as ``list_images`` does, which may hold no image at all.
+
+    Returns:
+        The images, sorted, and how many other files there are of each suffix.
+    """
+    images = []
+    others: Counter[str] = Counter()
+    for file in _walk_files(folder):
+        suffix = file.suffix.lower()
+        if suffix in SUFFIXES:
+            images.append(file)
+        else:
+            others[suffix or "no suffix"] += 1
+    return sorted(images), others
 
 
 def _walk_files(root: Path) -> Iterator[Path]:
