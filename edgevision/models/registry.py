@@ -1,0 +1,349 @@
+"""The zoo: one table of networks, and the ways to build what it names.
+
+Everything but ``create_model`` and ``create_features`` works without TensorFlow. A further family
+is a file with a ``SPECS`` table, named once in ``_FAMILIES``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from edgevision.contract import Contract
+from edgevision.errors import InvalidConfigError
+from edgevision.graph.graph import Graph
+from edgevision.models import mobilenet_v1, mobilenet_v2, mobilenet_v3
+from edgevision.models.config import (
+    NetworkConfig,
+    parse_activation,
+    parse_pooling,
+    parse_size,
+)
+from edgevision.models.graph_net import GraphNet, count_macs, count_params
+from edgevision.models.heads import HEAD_PREFIX, pooled_features
+from edgevision.models.net import Activation, Net, T
+from edgevision.models.spec import ModelSpec
+from edgevision.specs import ScoreKind, Task
+
+InputSize = int | tuple[int, int]
+
+FEATURE_STRIDES = (4, 8, 16, 32)
+
+_FAMILIES = (mobilenet_v1, mobilenet_v2, mobilenet_v3)
+
+SPECS = MappingProxyType({spec.name: spec for family in _FAMILIES for spec in family.SPECS})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """A line of the zoo's list; figures are for the defaults and 1,000 classes.
+
+    Attributes:
+        name: What ``create_model`` takes.
+        task: What it answers.
+        family: Networks that share a paper.
+        input_size: ``(height, width)``.
+        alpha: Width multiplier.
+        macs: Multiply-accumulates of convolutions and matrix products.
+        params: All weights, BatchNorm statistics included.
+        trainable_params: Those among them that training changes.
+        paper: Where it is described.
+    """
+
+    name: str
+    task: Task
+    family: str
+    input_size: tuple[int, int]
+    alpha: float
+    macs: int
+    params: int
+    trainable_params: int
+    paper: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {
+            "name": self.name,
+            "task": self.task.value,
+            "family": self.family,
+            "input_size": list(self.input_size),
+            "alpha": self.alpha,
+            "macs": self.macs,
+            "params": self.params,
+            "trainable_params": self.trainable_params,
+            "paper": self.paper,
+        }
+
+
+def list_models(task: Task | str | None = None) -> list[ModelInfo]:
+    """List the zoo, counted on the spot, in the order of its papers.
+
+    Args:
+        task: Only networks for this task.
+
+    Raises:
+        InvalidConfigError: There is no such task.
+
+    >>> [m.name for m in list_models("classify")][:2]
+    ['mobilenet_v1', 'mobilenet_v2']
+    """
+    wanted = None if task is None else _parse_task(task)
+    return [_describe(name) for name, s in SPECS.items() if wanted in (None, s.task)]
+
+
+def get_spec(name: str) -> ModelSpec:
+    """Return the row of the table that ``name`` names.
+
+    Raises:
+        InvalidConfigError: The zoo has no such network; close names are suggested.
+    """
+    if name in SPECS:
+        return SPECS[name]
+    close = get_close_matches(str(name), SPECS, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    raise InvalidConfigError(
+        "the zoo has no such network",
+        received=f"name={name}",
+        remedy=f"{hint}known names are {', '.join(SPECS)}",
+    )
+
+
+def configure(
+    name: str,
+    *,
+    alpha: float | None = None,
+    input_size: InputSize | None = None,
+    num_classes: int = 1000,
+    channels: int = 3,
+    dropout: float | None = None,
+    classifier_activation: str | None = "softmax",
+    include_top: bool = True,
+    pooling: str | None = None,
+    output_stride: int = 32,
+) -> NetworkConfig:
+    """Check the choices for ``name`` and fill in its defaults.
+
+    Raises:
+        InvalidConfigError: A value is out of range; the message says which and why.
+    """
+    spec = get_spec(name)
+    return NetworkConfig(
+        alpha=spec.alpha if alpha is None else alpha,
+        input_size=spec.input_size if input_size is None else parse_size(input_size),
+        num_classes=num_classes,
+        channels=channels,
+        dropout=spec.dropout if dropout is None else dropout,
+        classifier_activation=parse_activation(classifier_activation),
+        include_top=include_top,
+        pooling=parse_pooling(pooling),
+        output_stride=output_stride,
+    )
+
+
+def build_graph(name: str, **choices: Any) -> Graph:
+    """Build a network as a ``Graph`` of shapes: no weights, no TensorFlow, well under 1 ms.
+
+    Args:
+        name: A name from ``list_models``.
+        **choices: As for ``create_model``, without ``weights``.
+
+    Raises:
+        InvalidConfigError: Unknown name, or a choice out of range.
+
+    >>> graph = build_graph("mobilenet_v1", alpha=0.25, input_size=96, num_classes=2)
+    >>> count_params(graph)[0], count_macs(graph)
+    (219058, 7489664)
+    """
+    net = GraphNet()
+    return net.build_graph(name, _write(net, name, configure(name, **choices)))
+
+
+def create_model(
+    name: str,
+    *,
+    alpha: float | None = None,
+    input_size: InputSize | None = None,
+    num_classes: int = 1000,
+    channels: int = 3,
+    dropout: float | None = None,
+    weights: str | Path | None = None,
+    classifier_activation: str | None = "softmax",
+    include_top: bool = True,
+    pooling: str | None = None,
+    output_stride: int = 32,
+) -> Any:
+    """Build a network as a functional Keras model with an open batch.
+
+    Args:
+        name: A name from ``list_models``.
+        alpha: Width multiplier above 0; the network's own default for ``None``.
+        input_size: Side in pixels, or ``(height, width)``; at least 32.
+        num_classes: Outputs of the classifier.
+        channels: Channels of the input image.
+        dropout: Rate before the classifier; the paper's for ``None``.
+        weights: ``None`` for random ones, ``"imagenet"`` for those that ``keras.applications``
+            publishes, or a ``.keras`` or ``.h5`` file. A classifier of another size is left
+            random; ``edgevision.models.weights.load_weights`` tells what was.
+        classifier_activation: ``"softmax"``, ``"sigmoid"``, or ``None`` for logits.
+        include_top: Whether to build the classifier.
+        pooling: Without a classifier: ``"avg"``, ``"max"``, or ``None`` for the feature map.
+        output_stride: 32, or 16 with a dilated last stage.
+
+    Returns:
+        A ``keras.Model`` whose input ``image`` is ``(batch, height, width, channels)`` float32,
+        prepared as ``default_contract(name)`` says.
+
+    Raises:
+        InvalidConfigError: Unknown name, a choice out of range, or weights that are not published.
+        DataError: Published weights can not be downloaded.
+        InvalidModelError: The weights file does not fit.
+        MissingFileError: There is no such file.
+        BackendUnavailableError: TensorFlow is not installed.
+    """
+    config = configure(
+        name,
+        alpha=alpha,
+        input_size=input_size,
+        num_classes=num_classes,
+        channels=channels,
+        dropout=dropout,
+        classifier_activation=classifier_activation,
+        include_top=include_top,
+        pooling=pooling,
+        output_stride=output_stride,
+    )
+    source = None if weights is None else _find_weights(name, config, weights)
+    net = _keras_net()
+    model = net.build_model(name, _write(net, name, config))
+    if source is not None:
+        from edgevision.models.weights import load_weights
+
+        load_weights(model, source)
+    return model
+
+
+def create_features(
+    name: str, *, strides: Sequence[int] = FEATURE_STRIDES, expanded: bool = False, **choices: Any
+) -> Any:
+    """Build a backbone as a Keras model whose outputs are its feature maps, by stride.
+
+    Args:
+        name: A name from ``list_models``.
+        strides: Which maps, in the order of the outputs.
+        expanded: Take the wider maps inside inverted residuals (``Features.expanded``).
+        **choices: As for ``configure``.
+
+    Raises:
+        InvalidConfigError: Unknown name, a choice out of range, or no map at a stride.
+    """
+    net = _keras_net()
+    outputs = _tap(net, name, configure(name, **choices), strides, expanded)
+    return net.build_model(f"{name}_features", outputs)
+
+
+def build_feature_graph(
+    name: str, *, strides: Sequence[int] = FEATURE_STRIDES, expanded: bool = False, **choices: Any
+) -> Graph:
+    """Build the same as ``create_features`` as a ``Graph`` of shapes."""
+    net = GraphNet()
+    outputs = _tap(net, name, configure(name, **choices), strides, expanded)
+    return net.build_graph(f"{name}_features", outputs)
+
+
+def default_contract(
+    name: str, *, labels: Sequence[str] = (), classifier_activation: str | None = "softmax"
+) -> Contract:
+    """Return what the network expects of an image and what its output means.
+
+    Raises:
+        InvalidConfigError: Unknown name.
+
+    >>> default_contract("mobilenet_v2", labels=("cat", "dog")).preprocessing.mean
+    (127.5,)
+    """
+    spec = get_spec(name)
+    logits = parse_activation(classifier_activation) is Activation.LINEAR
+    return Contract(
+        task=spec.task,
+        labels=tuple(labels),
+        preprocessing=spec.preprocessing,
+        scores=ScoreKind.LOGITS if logits else ScoreKind.PROBABILITIES,
+        name=name,
+    )
+
+
+def head_layers(model: Any) -> tuple[str, ...]:
+    """Return the names of the layers that form a Keras model's classifier, in order.
+
+    They are found by name, so this works for loaded models as well; freezing all others trains
+    the classifier alone.
+    """
+    return tuple(layer.name for layer in model.layers if layer.name.startswith(HEAD_PREFIX))
+
+
+def backbone_layers(model: Any) -> tuple[str, ...]:
+    """Return the names of the layers before a Keras model's classifier, in order."""
+    return tuple(layer.name for layer in model.layers if not layer.name.startswith(HEAD_PREFIX))
+
+
+def _write(net: Net[T], name: str, config: NetworkConfig) -> Any:
+    """Speak the whole network to ``net`` and return its output."""
+    spec = get_spec(name)
+    image = net.input((*config.input_size, config.channels), name="image")
+    features = spec.backbone(net, image, config)
+    head = spec.head if config.include_top else pooled_features
+    return head(net, features, config)
+
+
+def _tap(
+    net: Net[T], name: str, config: NetworkConfig, strides: Sequence[int], expanded: bool
+) -> dict[str, T]:
+    image = net.input((*config.input_size, config.channels), name="image")
+    features = get_spec(name).backbone(net, image, config)
+    return {f"stride_{s}": features.at(s, expanded=expanded) for s in strides}
+
+
+def _keras_net() -> Any:
+    from edgevision.models.keras_net import KerasNet
+
+    return KerasNet()
+
+
+def _find_weights(name: str, config: NetworkConfig, weights: str | Path) -> Path:
+    from edgevision.models.weights import fetch_published
+
+    return fetch_published(get_spec(name), config) if weights == "imagenet" else Path(weights)
+
+
+@cache
+def _describe(name: str) -> ModelInfo:
+    spec = SPECS[name]
+    graph = build_graph(name)
+    params, trainable_params = count_params(graph)
+    return ModelInfo(
+        name=name,
+        task=spec.task,
+        family=spec.family,
+        input_size=spec.input_size,
+        alpha=spec.alpha,
+        macs=count_macs(graph),
+        params=params,
+        trainable_params=trainable_params,
+        paper=spec.paper,
+    )
+
+
+def _parse_task(task: Task | str) -> Task:
+    try:
+        return Task(task)
+    except ValueError as error:
+        raise InvalidConfigError(
+            "there is no such task",
+            received=f"task={task}",
+            remedy=f"choose one of {', '.join(Task)}",
+        ) from error
