@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgevision.errors import BackendUnavailableError, InvalidModelError
+from edgevision.graph.tflite import read_tflite
 from edgevision.runtime.inputs import check_inputs, name_uniquely
 from edgevision.runtime.native_log import hide_announcements
 from edgevision.runtime.session import Placement
@@ -213,6 +214,7 @@ def _open_interpreter(runtime: ModuleType, path: Path, threads: int) -> tuple[An
         plain = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         interpreter = _allocate(runtime, path, threads, plain)
     except _FAILURES:
+        read_tflite(path)  # explains a damaged or foreign file better than the interpreter
         raise InvalidModelError(
             "not a model that the TFLite interpreter can run",
             received=f"{path}: {_first_line(first)}",
