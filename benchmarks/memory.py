@@ -1,0 +1,237 @@
+"""Peak activation memory: the smallest arena that a greedy-by-size planner reaches.
+
+Follows Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020
+(https://arxiv.org/abs/2001.03288), section 4.3, as the planners of TFLite and TFLite Micro do:
+buffers are placed from the largest to the smallest, each into the smallest gap that fits among
+the buffers alive at the same time. Scratch memory inside kernels is not part of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgevision.errors import InvalidConfigError
+from edgevision.graph.graph import Graph, Op
+from edgevision.graph.ops import OpKind
+from edgevision.specs import ModelFormat
+
+TFLITE_ALIGNMENT = 64
+MICRO_ALIGNMENT = 16
+
+# What converters fold into the convolution, product or sum before it.
+_FUSING = frozenset(
+    {
+        OpKind.CONV_2D,
+        OpKind.DEPTHWISE_CONV_2D,
+        OpKind.TRANSPOSE_CONV_2D,
+        OpKind.FULLY_CONNECTED,
+        OpKind.ADD,
+        OpKind.SUB,
+        OpKind.MUL,
+    }
+)
+_FUSED_FUNCTIONS = frozenset({"relu", "relu6", "relu_n1_to_1"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buffer:
+    """One piece of the arena.
+
+    Attributes:
+        tensor: Index of the tensor that is written there first.
+        shared: Further tensors in the same bytes (results of reshapes).
+        offset: Where it starts, in bytes.
+        num_bytes: Its size, without alignment.
+        first: Index of the operation that writes it; 0 for an input of the network.
+        last: Index of the last operation that needs it.
+    """
+
+    tensor: int
+    shared: tuple[int, ...]
+    offset: int
+    num_bytes: int
+    first: int
+    last: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """Where every activation of a graph lies.
+
+    Attributes:
+        buffers: In the order in which they are first written.
+        peak_bytes: Size of the arena.
+        lower_bound_bytes: The most bytes alive at any one operation: no planner needs less.
+        alignment_bytes: Every offset is a multiple of it.
+    """
+
+    buffers: tuple[Buffer, ...]
+    peak_bytes: int
+    lower_bound_bytes: int
+    alignment_bytes: int
+
+
+def plan_memory(
+    graph: Graph,
+    *,
+    alignment_bytes: int = TFLITE_ALIGNMENT,
+    share_reshapes: bool = True,
+    keep_inputs: bool = False,
+) -> MemoryPlan:
+    """Place the activations of a graph in one arena, at batch 1.
+
+    In a network or Keras model, BatchNorm and the activations that converters fuse (ReLU, ReLU6)
+    take no memory of their own: the answer is that of the file which will be deployed.
+
+    Args:
+        graph: From any reader.
+        alignment_bytes: Of every offset; 64 in TFLite, 16 in TFLite Micro.
+        share_reshapes: Whether the result of a reshape lies where its input does, as in TFLite;
+            TFLite Micro copies.
+        keep_inputs: Whether inputs are never overwritten, as in TFLite; TFLite Micro reuses them.
+
+    Raises:
+        InvalidConfigError: ``alignment_bytes`` is below 1.
+    """
+    if alignment_bytes < 1:
+        raise InvalidConfigError(
+            "the alignment must be at least 1", received=f"alignment_bytes={alignment_bytes}"
+        )
+    spans = _find_lifetimes(graph, share_reshapes=share_reshapes, keep_inputs=keep_inputs)
+    offsets = _place_greedily(spans, len(graph.ops), alignment_bytes)
+    buffers = tuple(
+        Buffer(
+            tensor=span.tensor,
+            shared=tuple(span.shared),
+            offset=offset,
+            num_bytes=span.num_bytes,
+            first=span.first,
+            last=span.last,
+        )
+        for span, offset in zip(spans, offsets, strict=True)
+    )
+    return MemoryPlan(
+        buffers=buffers,
+        peak_bytes=max((b.offset + b.num_bytes for b in buffers), default=0),
+        lower_bound_bytes=_find_lower_bound(spans, len(graph.ops)),
+        alignment_bytes=alignment_bytes,
+    )
+
+
+@dataclass(slots=True)
+class _Span:
+    """A buffer whose lifetime is still being found."""
+
+    tensor: int
+    num_bytes: int
+    first: int
+    last: int
+    shared: list[int]
+
+
+def _find_lifetimes(graph: Graph, *, share_reshapes: bool, keep_inputs: bool) -> list[_Span]:
+    """Return one span per buffer, in the order of first use."""
+    end = max(len(graph.ops) - 1, 0)
+    tensors = graph.tensors
+    owner: dict[int, _Span] = {}
+    spans = []
+    for index in dict.fromkeys(i for i in graph.inputs if i >= 0):
+        owner[index] = _Span(index, tensors[index].nbytes, 0, end if keep_inputs else 0, [])
+        spans.append(owner[index])
+    for op in graph.ops:
+        for index in op.inputs:
+            if index in owner:
+                owner[index].last = max(owner[index].last, op.index)
+        source = _find_shared_input(graph, op, share_reshapes=share_reshapes)
+        for index in op.outputs:
+            if index < 0 or index in owner or tensors[index].constant:
+                continue
+            if source is not None and source in owner:
+                owner[index] = owner[source]
+                owner[index].shared.append(index)
+            else:
+                owner[index] = _Span(index, tensors[index].nbytes, op.index, op.index, [])
+                spans.append(owner[index])
+    for index in graph.outputs:
+        if index in owner:
+            owner[index].last = end
+    return [span for span in spans if span.num_bytes > 0]
+
+
+def _find_shared_input(graph: Graph, op: Op, *, share_reshapes: bool) -> int | None:
+    """Return the input in whose bytes the result of ``op`` lies, where there is one."""
+    if len(op.outputs) != 1 or not op.inputs:
+        return None
+    source = op.inputs[0]
+    if op.kind is OpKind.RESHAPE:
+        same = source >= 0 and graph.tensors[source].nbytes == graph.tensors[op.outputs[0]].nbytes
+        return source if share_reshapes and same else None
+    if graph.format not in (None, ModelFormat.KERAS, ModelFormat.H5):
+        return None
+    return source if _is_folded(graph, op) else None
+
+
+def _is_folded(graph: Graph, op: Op) -> bool:
+    """Whether a converter folds ``op`` of an undeployed network into the operation before it."""
+    if op.kind is OpKind.BATCH_NORM:
+        allowed = True
+    else:
+        function = op.attributes.get("activation")
+        allowed = op.kind is OpKind.ACTIVATION and function in _FUSED_FUNCTIONS
+    source = op.inputs[0]
+    if not allowed or len(graph.consumers.get(source, ())) != 1:
+        return False
+    producer = graph.producers.get(source)
+    if producer is None:
+        return False
+    before = graph.ops[producer]
+    return before.kind in _FUSING or (
+        before.kind is OpKind.BATCH_NORM and _is_folded(graph, before)
+    )
+
+
+def _place_greedily(spans: list[_Span], num_ops: int, alignment: int) -> list[int]:
+    """Return the offset of every span: largest first, each into the smallest gap that fits."""
+    offsets = [0] * len(spans)
+    # For each operation, the placed spans alive there: only these can be in the way.
+    alive: list[list[int]] = [[] for _ in range(max(num_ops, 1))]
+    order = sorted(range(len(spans)), key=lambda i: (-spans[i].num_bytes, spans[i].first))
+    for index in order:
+        span = spans[index]
+        neighbours: set[int] = set()
+        for op in range(span.first, span.last + 1):
+            neighbours.update(alive[op])
+            alive[op].append(index)
+        placed = sorted((offsets[n], offsets[n] + spans[n].num_bytes) for n in neighbours)
+        offsets[index] = _find_gap(placed, span.num_bytes, alignment)
+    return offsets
+
+
+def _find_gap(placed: list[tuple[int, int]], num_bytes: int, alignment: int) -> int:
+    """Return the start of the smallest gap between ``placed`` ranges, or the place behind them."""
+    best, best_bytes = -1, 0
+    cursor = 0
+    for start, stop in placed:
+        gap = start - cursor
+        if gap >= num_bytes and (best < 0 or gap < best_bytes):
+            best, best_bytes = cursor, gap
+        if stop > cursor:
+            cursor = -(-stop // alignment) * alignment
+    return cursor if best < 0 else best
+
+
+def _find_lower_bound(spans: list[_Span], num_ops: int) -> int:
+    changes = [0] * (num_ops + 2)
+    for span in spans:
+        changes[span.first] += span.num_bytes
+        changes[span.last + 1] -= span.num_bytes
+    most = current = 0
+    for change in changes:
+        current += change
+        most = max(most, current)
+    return most
