@@ -5,10 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from edgevision.backends import import_backend
 from edgevision.benchmarks.benchmark import BenchmarkReport
 from edgevision.benchmarks.report.markdown import render_markdown
 from edgevision.benchmarks.report.page import Check, render_page
-from edgevision.outputs import write_text
+from edgevision.outputs import check_writable, write_text
+
+
+def check_reportable(folder: str | Path) -> None:
+    """Fail before the measuring starts when no report could be written afterwards.
+
+    Raises:
+        BackendUnavailableError: jinja2 is missing.
+        OutputError: The folder can not be written.
+    """
+    import_backend("jinja2")
+    check_writable(Path(folder) / "report.html")
 
 
 def write_report(

@@ -1,0 +1,105 @@
+"""``edgevision benchmark``: one table for files, devices and thread counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgevision.cli.command import command
+from edgevision.cli.options import SkipBroken
+from edgevision.cli.terminal import Terminal, create_table
+from edgevision.errors import InvalidConfigError
+
+if TYPE_CHECKING:
+    from edgevision.benchmarks.benchmark import BenchmarkReport
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    command(app, "benchmark", panel="Measure")(benchmark_files)
+
+
+def benchmark_files(
+    terminal: Terminal,
+    *,
+    files: Annotated[list[Path], typer.Argument(help="Model files, .tflite or .onnx.")],
+    device: Annotated[
+        str, typer.Option("--device", help="cpu, gpu, edgetpu, or several: cpu,gpu.")
+    ] = "cpu",
+    threads: Annotated[
+        str, typer.Option("--threads", help="Thread counts to try: 1 or 1,2,4.", metavar="N,…")
+    ] = "auto",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Labelled images for the accuracy column.")
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="Timed seconds per row.")] = 2.0,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for report.json, report.md and report.html."),
+    ] = None,
+    skip_broken: SkipBroken = False,
+) -> None:
+    """Measure latency, memory and accuracy of models beside each other."""
+    from edgevision.benchmarks.benchmark import benchmark
+    from edgevision.benchmarks.report.writer import check_reportable, write_report
+
+    if output is not None:
+        check_reportable(output)
+    with terminal.progress() as progress:
+        report = benchmark(
+            files,
+            devices=tuple(device.split(",")),
+            threads=parse_threads(threads),
+            data=data,
+            seconds=seconds,
+            skip_broken=skip_broken,
+            progress=progress,
+        )
+    for text in report.warnings:
+        terminal.warn(text)
+    document = report.to_dict()
+    if output is not None:
+        document["report"] = write_report(report, output)
+
+    def render(console: Any) -> None:
+        render_rows(console, report)
+        if output is not None:
+            console.print(f"report: {document['report']['html']}")
+
+    terminal.finish(document, render)
+
+
+def render_rows(console: Any, report: BenchmarkReport) -> None:
+    """Print the table of a report, and the reasons of rows without figures."""
+    from edgevision.benchmarks.report.figures import COLUMNS
+
+    table = create_table(*(heading for heading, _ in COLUMNS), left=(0, 1))
+    for row in report.rows:
+        table.add_row(*(write(row) for _, write in COLUMNS))
+    console.print(table)
+    for row in report.rows:
+        if row.reason:
+            console.print(f"{row.file} on {row.device}: {row.status}: {row.reason}", markup=False)
+
+
+def parse_threads(text: str) -> tuple[int | None, ...]:
+    """Read thread counts.
+
+    >>> parse_threads("auto"), parse_threads("1,4")
+    ((None,), (1, 4))
+
+    Raises:
+        InvalidConfigError: The text holds something else.
+    """
+    if text == "auto":
+        return (None,)
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise InvalidConfigError(
+            "thread counts are numbers above 0, separated by commas",
+            received=f"--threads {text}",
+            remedy="for example --threads 1,2,4",
+        )
+    return tuple(int(part) for part in parts)

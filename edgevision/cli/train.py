@@ -1,0 +1,171 @@
+"""``edgevision train``: photos become a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgevision.cli.command import command
+from edgevision.cli.options import Alpha, InputSize, Output, SkipBroken, parse_size
+from edgevision.cli.terminal import Terminal, create_bars, create_table
+
+if TYPE_CHECKING:
+    from edgevision.training.events import EventCallback, TrainingEvent
+
+EXIT_INTERRUPTED = 130
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    command(app, "train", panel="Choose and build")(train_network)
+
+
+def train_network(
+    terminal: Terminal,
+    *,
+    name: Annotated[str, typer.Argument(help="A name from `edgevision models`.")],
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder of class folders, or with a labels.csv.")
+    ],
+    output: Output,
+    val_data: Annotated[
+        Path | None,
+        typer.Option("--val-data", help="Validation images; else a share of --data is held out."),
+    ] = None,
+    val_fraction: Annotated[
+        float, typer.Option("--val-fraction", help="Share held out without --val-data.")
+    ] = 0.2,
+    weights: Annotated[
+        str,
+        typer.Option("--weights", help="Start from none, imagenet, or a .keras or .h5 file."),
+    ] = "none",
+    alpha: Alpha = 1.0,
+    input_size: InputSize = None,
+    epochs: Annotated[
+        int, typer.Option("--epochs", help="Passes over the data with the whole network.")
+    ] = 20,
+    head_epochs: Annotated[
+        int, typer.Option("--head-epochs", help="Passes that train the new head alone, first.")
+    ] = 30,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Images per step.")] = 32,
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", help="Peak of the head's schedule.")
+    ] = 3e-3,
+    fine_tune_learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--fine-tune-learning-rate",
+            help="Peak for the whole network; 0.001 with --weights, 0.004 without.",
+        ),
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option("--dropout", help="Dropout rate before the head.")
+    ] = None,
+    label_smoothing: Annotated[
+        float, typer.Option("--label-smoothing", help="Share of the target spread evenly.")
+    ] = 0.1,
+    mixup: Annotated[
+        float, typer.Option("--mixup", help="Beta parameter of mixup; 0 is off.")
+    ] = 0.0,
+    class_weights: Annotated[
+        bool, typer.Option("--class-weights", help="Make rare classes count more.")
+    ] = False,
+    augment: Annotated[
+        bool, typer.Option("--augment/--no-augment", help="Vary the training images at random.")
+    ] = True,
+    flip: Annotated[
+        bool, typer.Option("--flip/--no-flip", help="Mirror images; not for text and signs.")
+    ] = True,
+    early_stopping: Annotated[
+        int, typer.Option("--early-stopping", help="Epochs without progress to stop; 0 never.")
+    ] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Decides everything random.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
+    ] = False,
+    skip_broken: SkipBroken = False,
+) -> int:
+    """Train a classifier on a folder of photos; the best weights are kept."""
+    from edgevision.training.classify import train
+
+    with draw_training(terminal) as on_event:
+        result = train(
+            name,
+            data=data,
+            output=output,
+            val_data=val_data,
+            resume=resume,
+            skip_broken=skip_broken,
+            on_event=on_event,
+            val_fraction=val_fraction,
+            weights=None if weights == "none" else weights,
+            alpha=alpha,
+            input_size=parse_size(input_size),
+            epochs=epochs,
+            head_epochs=head_epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            fine_tune_learning_rate=fine_tune_learning_rate,
+            dropout=dropout,
+            label_smoothing=label_smoothing,
+            mixup=mixup,
+            class_weights=class_weights,
+            augment=augment,
+            flip=flip,
+            early_stopping=early_stopping,
+            seed=seed,
+        )
+    for text in result.notes:
+        terminal.note(text)
+    document = result.to_dict()
+    terminal.finish(document, lambda console: _render(console, document))
+    return EXIT_INTERRUPTED if result.interrupted else 0
+
+
+@contextmanager
+def draw_training(terminal: Terminal) -> Iterator[EventCallback]:
+    """Yield a callback that draws a training run: a bar per phase, a line per epoch."""
+    if terminal.quiet:
+        yield lambda _event: None
+        return
+    if not terminal.err.is_terminal:
+        yield lambda event: _log_epoch(terminal, event)
+        return
+    with create_bars(terminal.err, "{task.fields[speed]}", "{task.fields[note]}") as bars:
+        tasks: dict[str, Any] = {}
+
+        def draw(event: TrainingEvent) -> None:
+            phase = str(event.phase)
+            if phase not in tasks:
+                tasks[phase] = bars.add_task(phase, total=None, speed="", note="")
+            speed = f"{event.images_per_second:.0f} images/s" if event.images_per_second else ""
+            done = (event.epoch - 1) * event.steps + event.step
+            total = event.epochs * event.steps
+            bars.update(tasks[phase], completed=done, total=total, speed=speed)
+            if event.metrics:
+                bars.update(tasks[phase], note=_summarize(event))
+
+        yield draw
+
+
+def _log_epoch(terminal: Terminal, event: TrainingEvent) -> None:
+    """Write one line per finished epoch where no bar can be drawn."""
+    if event.metrics:
+        terminal.note(f"{event.phase}: {_summarize(event)}")
+
+
+def _summarize(event: TrainingEvent) -> str:
+    shown = [f"{k} {v:.3f}" for k, v in event.metrics.items() if k in ("loss", "val_accuracy")]
+    return f"epoch {event.epoch}/{event.epochs}: {', '.join(shown)}"
+
+
+def _render(console: Any, document: dict[str, Any]) -> None:
+    table = create_table("run", "epochs", *document["metrics"])
+    values = [f"{value:.4f}" for value in document["metrics"].values()]
+    table.add_row(document["run_dir"], str(document["epochs"]), *values)
+    console.print(table)
+    console.print(f"next: edgevision convert {document['model']} -o model.tflite")
