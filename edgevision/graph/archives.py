@@ -1,0 +1,122 @@
+"""The zip archive of associated files behind a ``.tflite`` model, and other zips around models.
+
+TFLite Metadata keeps label files in an ordinary zip that is appended to the flatbuffer; entries are
+stored uncompressed, which MediaPipe insists on.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgevision.errors import InvalidModelError
+
+_FIRST_DATE = (1980, 1, 1, 0, 0, 0)
+# A label file has a few kilobytes: what unpacks to more than this is an attack or an accident.
+_MAX_FILE_BYTES = 64 << 20
+_MAX_FILES = 256
+_BROKEN = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
+
+
+def read_files(source: str | Path | bytes) -> dict[str, bytes]:
+    """Read the files of an archive that stands alone or behind a model.
+
+    Args:
+        source: A path, or the bytes of a whole file.
+
+    Returns:
+        Name to content; empty where there is no archive.
+
+    Raises:
+        InvalidModelError: The archive is damaged or absurdly large.
+    """
+    archive = _open_archive(source)
+    if archive is None:
+        return {}
+    with archive:
+        return _read_entries(archive)
+
+
+def read_file(path: str | Path, name: str) -> bytes | None:
+    """Read one file of an archive; ``None`` where there is no such archive or file.
+
+    Raises:
+        InvalidModelError: It is damaged or absurdly large.
+    """
+    archive = _open_archive(path)
+    if archive is None:
+        return None
+    with archive:
+        return _read_entry(archive, archive.getinfo(name)) if name in archive.namelist() else None
+
+
+def split_files(model: bytes) -> tuple[bytes, dict[str, bytes]]:
+    """Separate a model from the archive behind it.
+
+    Returns:
+        The model alone, and the files (empty where there is no archive).
+
+    Raises:
+        InvalidModelError: The archive is damaged or absurdly large.
+    """
+    archive = _open_archive(model)
+    if archive is None:
+        return model, {}
+    with archive:
+        starts = [entry.header_offset for entry in archive.infolist()]
+        start = min([*starts, archive.start_dir])
+        return model[:start], _read_entries(archive)
+
+
+def append_files(model: bytes, files: Mapping[str, bytes]) -> bytes:
+    """Put files behind a model, in place of an archive that is already there.
+
+    >>> two = append_files(append_files(b"model", {"a.txt": b"1"}), {"b.txt": b"2"})
+    >>> split_files(two)
+    (b'model', {'b.txt': b'2'})
+    """
+    alone, _ = split_files(model)
+    if not files:
+        return alone
+    stream = io.BytesIO()
+    stream.write(alone)
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():
+            # A fixed date: the same model gives the same bytes.
+            archive.writestr(zipfile.ZipInfo(name, _FIRST_DATE), content)
+    return stream.getvalue()
+
+
+def _open_archive(source: str | Path | bytes) -> zipfile.ZipFile | None:
+    try:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        return zipfile.ZipFile(file)
+    except _BROKEN:
+        # Weights may look like the end of a zip; a model without one is the usual case.
+        return None
+
+
+def _read_entries(archive: zipfile.ZipFile) -> dict[str, bytes]:
+    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    if len(entries) > _MAX_FILES:
+        raise _oversized(f"{len(entries)} files")
+    return {entry.filename: _read_entry(archive, entry) for entry in entries}
+
+
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    if entry.file_size > _MAX_FILE_BYTES:
+        raise _oversized(f"{entry.filename}: {entry.file_size} bytes")
+    try:
+        return archive.read(entry)
+    except (*_BROKEN, zipfile.LargeZipFile) as error:
+        raise InvalidModelError(
+            "the files packed with the model are damaged",
+            received=f"{entry.filename}: {error}",
+            remedy="copy or export it again",
+        ) from error
+
+
+def _oversized(received: str) -> InvalidModelError:
+    return InvalidModelError("the archive behind the model is far too large", received=received)
