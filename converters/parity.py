@@ -1,0 +1,274 @@
+"""The check after every conversion: do the source and the new file give the same numbers?
+
+Both run on the same inputs: photographs where a folder is given, otherwise generated ones (drawn
+scenes, smooth noise and plain noise, from a fixed seed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgevision.contract import Contract
+from edgevision.data.images import decode_image, list_images
+from edgevision.data.preprocess import Preprocessor
+from edgevision.data.scenes import draw_scene
+from edgevision.errors import InvalidModelError, QualityGateError
+from edgevision.metrics.classification import sqnr_db
+from edgevision.specs import Precision, Progress, Task, TensorSpec
+
+Arrays = Mapping[str, NDArray[Any]]
+
+# Largest error allowed, relative to the largest output of the source. Float32 leaves room for sums
+# in another order through a hundred layers, float16 for weights rounded to 11 bits.
+TOLERANCES: Mapping[Precision, float] = {Precision.FLOAT32: 5e-4, Precision.FLOAT16: 5e-2}
+NUM_GENERATED = 6
+MAX_IMAGES = 32
+_SEED = 20
+_IMAGE_RANK = 4
+
+
+class Runner(Protocol):
+    """Anything that maps named arrays to named arrays: a session or a frozen model."""
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        """What ``run`` takes."""
+
+    @property
+    def outputs(self) -> Sequence[TensorSpec]:
+        """What ``run`` returns."""
+
+    def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        """Run once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """How far the new file is from its source.
+
+    Attributes:
+        max_abs_error: Largest difference of any output number.
+        max_relative_error: The same, relative to the largest output of the source.
+        sqnr_db: Signal to noise over all outputs, decibels.
+        top1_agreement: Share of equal answers of a classifier, otherwise ``None``.
+        samples: Inputs compared.
+        inputs: ``folder`` or ``generated``.
+        tolerance: Limit of ``max_relative_error``.
+    """
+
+    max_abs_error: float
+    max_relative_error: float
+    sqnr_db: float
+    top1_agreement: float | None
+    samples: int
+    inputs: str
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is within the tolerance."""
+        return self.max_relative_error <= self.tolerance
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {**asdict(self), "passed": self.passed}
+
+
+def check_parity(
+    source: Runner,
+    converted: Runner,
+    *,
+    contract: Contract,
+    precision: Precision,
+    folder: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Parity:
+    """Run both models on the same inputs and compare their outputs.
+
+    Inputs and outputs are paired by order; an image input may be NHWC on one side and NCHW on the
+    other.
+
+    Args:
+        source: The model that is right.
+        converted: The new file.
+        contract: How photographs become the input.
+        precision: Chooses the tolerance.
+        folder: Photographs to use; the first 32 that ``list_images`` finds.
+        progress: Called for every input.
+
+    Raises:
+        QualityGateError: The outputs differ by more than the tolerance.
+        InvalidModelError: The outputs can not be compared.
+        DataError: The folder holds no image.
+    """
+    samples = list(_draw_inputs(source.inputs, contract, folder))
+    pairs = []
+    for done, sample in enumerate(samples, start=1):
+        pairs.append(_run_both(source, converted, sample))
+        if progress is not None:
+            progress("checking", done, len(samples))
+    expected, received = zip(*pairs, strict=True)
+    parity = _compare(
+        np.stack(expected),
+        np.stack(received),
+        classifies=contract.task is Task.CLASSIFY and len(source.outputs) == 1,
+        inputs="generated" if folder is None else "folder",
+        tolerance=TOLERANCES[precision],
+    )
+    if not parity.passed:
+        raise QualityGateError(
+            "the converted model does not answer like its source",
+            received=f"largest error {parity.max_relative_error:.3g} of the largest output, "
+            f"allowed {parity.tolerance:g}",
+            remedy="nothing was written; check the model for random or unstable operations",
+        )
+    return parity
+
+
+def _run_both(source: Runner, converted: Runner, sample: Arrays) -> tuple[NDArray[Any], ...]:
+    expected = source.run(sample)
+    received = converted.run(_rename(sample, source.inputs, converted.inputs))
+    return (
+        _flatten([expected[spec.name] for spec in source.outputs]),
+        _flatten(
+            _match_outputs(
+                [expected[spec.name] for spec in source.outputs],
+                {spec.name: received[spec.name] for spec in converted.outputs},
+                [spec.name for spec in source.outputs],
+            )
+        ),
+    )
+
+
+def _rename(sample: Arrays, own: Sequence[TensorSpec], other: Sequence[TensorSpec]) -> Arrays:
+    """Feed by name where the names agree, otherwise by order; turn to NCHW where that is asked."""
+    if len(own) != len(other):
+        raise InvalidModelError(
+            "the two models take different inputs", received=f"{len(own)} and {len(other)} inputs"
+        )
+    if {s.name for s in own} == {s.name for s in other}:
+        return {s.name: _to_layout(sample[s.name], s.shape) for s in other}
+    pairs = zip(own, other, strict=True)
+    return {theirs.name: _to_layout(sample[mine.name], theirs.shape) for mine, theirs in pairs}
+
+
+def _to_layout(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    if array.shape == shape or array.ndim != _IMAGE_RANK:
+        return array
+    for axes in ((0, 3, 1, 2), (0, 2, 3, 1)):
+        if tuple(array.shape[a] for a in axes) == shape:
+            return np.ascontiguousarray(array.transpose(axes))
+    return array
+
+
+def _match_outputs(
+    expected: Sequence[NDArray[Any]], received: Arrays, names: Sequence[str]
+) -> list[NDArray[Any]]:
+    values = [received[n] for n in names] if set(names) == set(received) else [*received.values()]
+    if len(values) != len(expected):
+        raise InvalidModelError(
+            "the two models give different outputs",
+            received=f"{len(expected)} and {len(values)} outputs",
+        )
+    turned = [_to_layout(v, e.shape) for v, e in zip(values, expected, strict=True)]
+    for value, wanted in zip(turned, expected, strict=True):
+        if value.size != wanted.size:
+            raise InvalidModelError(
+                "the two models give outputs of different shapes",
+                received=f"{wanted.shape} and {value.shape}",
+            )
+    return turned
+
+
+def _flatten(arrays: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    return np.concatenate([np.asarray(a, np.float64).ravel() for a in arrays])
+
+
+def _compare(
+    expected: NDArray[np.float64],
+    received: NDArray[np.float64],
+    *,
+    classifies: bool,
+    inputs: str,
+    tolerance: float,
+) -> Parity:
+    error = float(np.max(np.abs(expected - received), initial=0.0))
+    peak = float(np.max(np.abs(expected), initial=0.0))
+    if not np.isfinite(error):
+        error = float("inf")
+    agreement = None
+    if classifies:
+        agreement = float(np.mean(expected.argmax(axis=1) == received.argmax(axis=1)))
+    return Parity(
+        max_abs_error=error,
+        max_relative_error=error / peak if peak else error,
+        sqnr_db=sqnr_db(expected, received),
+        top1_agreement=agreement,
+        samples=len(expected),
+        inputs=inputs,
+        tolerance=tolerance,
+    )
+
+
+def _draw_inputs(
+    specs: Sequence[TensorSpec], contract: Contract, folder: str | Path | None
+) -> Iterator[Arrays]:
+    rng = np.random.default_rng(_SEED)
+    images = list_images(folder)[:MAX_IMAGES] if folder is not None else None
+    for index in range(NUM_GENERATED if images is None else len(images)):
+        image = None if images is None else decode_image(images[index])
+        yield {spec.name: _draw_input(spec, contract, image, (rng, index)) for spec in specs}
+
+
+def _draw_input(
+    spec: TensorSpec,
+    contract: Contract,
+    image: NDArray[np.uint8] | None,
+    draw: tuple[np.random.Generator, int],
+) -> NDArray[Any]:
+    rng, index = draw
+    if not takes_images(spec):
+        return _draw_numbers(spec, rng)
+    preprocess = Preprocessor(contract.preprocessing, spec)
+    if image is None:
+        image = draw_image(rng, preprocess.size, index)
+    return preprocess(image).copy()
+
+
+def takes_images(spec: TensorSpec) -> bool:
+    """Whether an input is a batch of images with 1 or 3 channels, NHWC or NCHW."""
+    shape = spec.shape
+    return len(shape) == _IMAGE_RANK and (shape[3] in (1, 3) or shape[1] in (1, 3))
+
+
+def draw_image(rng: np.random.Generator, size: tuple[int, int], index: int) -> NDArray[np.uint8]:
+    """Draw a test image of (height, width): in turn a scene, smooth noise and plain noise.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    kind = index % 3
+    if kind == 0:
+        return draw_scene(rng, max(*size, 64)).image
+    if kind == 1:
+        coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        return Preprocessor(
+            Contract(task=Task.CLASSIFY).preprocessing,
+            TensorSpec(name="image", shape=(1, *size, 3), dtype="uint8"),
+        ).resize(coarse)
+    return rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def _draw_numbers(spec: TensorSpec, rng: np.random.Generator) -> NDArray[Any]:
+    shape = tuple(max(d, 1) for d in spec.shape)
+    if np.dtype(spec.dtype).kind == "f":
+        return rng.normal(size=shape).astype(spec.dtype)
+    if spec.dtype == "bool":
+        return rng.integers(0, 2, shape).astype(bool)
+    return rng.integers(0, 2, shape).astype(spec.dtype)
