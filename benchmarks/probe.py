@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,5 +83,10 @@ def _load_interpreter(path: Path) -> None:
 
 
 def _peak_resident_bytes() -> int:
+    """Return the largest resident size so far; 0 where the system does not tell."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

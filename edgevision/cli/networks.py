@@ -62,6 +62,7 @@ def build(
 ) -> None:
     """Write a network as a Keras model, its preprocessing inside."""
     from edgevision.models.build import build_file
+    from edgevision.runtime.load import read_labels
 
     result = build_file(
         name,
@@ -72,10 +73,8 @@ def build(
         channels=channels,
         dropout=dropout,
         weights=None if weights == "none" else weights,
-        labels=labels,
+        labels=read_labels(labels) if labels else (),
     )
-    for text in result.notes:
-        terminal.note(text)
     document = result.to_dict()
     terminal.finish(
         document,

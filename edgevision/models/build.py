@@ -1,0 +1,89 @@
+"""Writing a network of the zoo as a ``.keras`` file with its contract inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgevision.errors import InvalidConfigError
+from edgevision.graph.contracts import write_contract
+from edgevision.models.graph_net import count_macs, count_params
+from edgevision.models.registry import InputSize, build_graph, create_model, default_contract
+from edgevision.outputs import atomic_path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """What ``build_file`` wrote.
+
+    Attributes:
+        output: The ``.keras`` file.
+        params: All weights, BatchNorm statistics included.
+        macs: Multiply-accumulates of convolutions and matrix products.
+    """
+
+    output: str
+    params: int
+    macs: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"output": self.output, "params": self.params, "macs": self.macs}
+
+
+def build_file(
+    name: str,
+    output: str | Path,
+    *,
+    alpha: float | None = None,
+    input_size: InputSize | None = None,
+    num_classes: int = 1000,
+    channels: int = 3,
+    dropout: float | None = None,
+    weights: str | Path | None = None,
+    labels: Sequence[str] = (),
+) -> BuildResult:
+    """Build a network and save it with its family's preprocessing.
+
+    Args:
+        name: A name from ``list_models``.
+        output: A path that ends in ``.keras``.
+        labels: Class names; as many as ``num_classes`` when given.
+        alpha: As for ``create_model``, like all others.
+        input_size: See there.
+        num_classes: See there.
+        channels: See there.
+        dropout: See there.
+        weights: See there.
+
+    Raises:
+        InvalidConfigError: ``output`` has another suffix, the labels do not match, or a choice is
+            out of range.
+        BackendUnavailableError: TensorFlow is not installed.
+        OutputError: The place can not be written.
+    """
+    choices: dict[str, Any] = {
+        "alpha": alpha,
+        "input_size": input_size,
+        "num_classes": num_classes,
+        "channels": channels,
+        "dropout": dropout,
+    }
+    graph = build_graph(name, **choices)
+    if Path(output).suffix != ".keras":
+        raise InvalidConfigError(
+            "a built model is a .keras file", received=output, remedy="name it MODEL.keras"
+        )
+    if labels and len(labels) != num_classes:
+        raise InvalidConfigError(
+            "there must be one label per class",
+            received=f"{len(labels)} labels, {num_classes} classes",
+        )
+    with atomic_path(output) as temporary:
+        model = create_model(name, weights=weights, **choices)
+        model.save(temporary)
+        write_contract(temporary, default_contract(name, labels=labels))
+    params, _ = count_params(graph)
+    return BuildResult(output=str(output), params=params, macs=count_macs(graph))
