@@ -7,6 +7,7 @@ stored uncompressed, which MediaPipe insists on.
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,6 +88,25 @@ def append_files(model: bytes, files: Mapping[str, bytes]) -> bytes:
             # A fixed date: the same model gives the same bytes.
             archive.writestr(zipfile.ZipInfo(name, _FIRST_DATE), content)
     return stream.getvalue()
+
+
+def replace_file(source: Path, name: str, content: bytes, output: Path) -> None:
+    """Copy an archive with one of its files added or replaced.
+
+    Raises:
+        InvalidModelError: The source is not an archive.
+    """
+    archive = _open_archive(source)
+    if archive is None:
+        raise InvalidModelError(
+            "this is not a .keras archive", received=source, remedy="save the model again"
+        )
+    with archive, zipfile.ZipFile(output, "w", zipfile.ZIP_STORED) as copy:
+        for entry in archive.infolist():
+            if entry.filename != name:
+                with archive.open(entry) as old, copy.open(entry, "w", force_zip64=True) as new:
+                    shutil.copyfileobj(old, new, 1 << 20)
+        copy.writestr(zipfile.ZipInfo(name, _FIRST_DATE), content)
 
 
 def _open_archive(source: str | Path | bytes) -> zipfile.ZipFile | None:
