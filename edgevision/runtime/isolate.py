@@ -13,56 +13,30 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgevision.errors import EdgeVisionError, InvalidModelError
-from edgevision.runtime.session import Placement
+
+Result = TypeVar("Result")
 
 DEFAULT_TIMEOUT_S = 120.0
 _LOG_BYTES = 4000
 _COMMAND = "from edgevision.runtime.isolate import serve; serve()"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a function ended in its child process.
+class IsolatedCallError(InvalidModelError):
+    """A child process crashed, hung or failed in an unforeseen way.
 
     Attributes:
-        value: What it returned, if it returned.
-        error: The error of this package that it raised, if it did.
-        failure: Why there is neither: a signal, a time-out, another exception; otherwise empty.
         log: The end of what native libraries wrote to the child's error stream.
     """
 
-    value: Any = None
-    error: EdgeVisionError | None = None
-    failure: str = ""
     log: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the function returned."""
-        return self.error is None and not self.failure
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
-    """What a model's session said in a child process.
-
-    Attributes:
-        backend: Interpreter and version.
-        placement: Which operations a delegate took.
-    """
-
-    backend: str
-    placement: Placement
 
 
 def run_isolated(
-    function: Callable[..., Any], *args: Any, timeout_s: float = DEFAULT_TIMEOUT_S
-) -> Outcome:
+    function: Callable[..., Result], *args: Any, timeout_s: float = DEFAULT_TIMEOUT_S
+) -> Result:
     """Call a function in a fresh interpreter.
 
     Args:
@@ -71,58 +45,35 @@ def run_isolated(
         timeout_s: The child is killed after this time.
 
     Returns:
-        The value, or why there is none. Never raises for what happens in the child.
+        What the function returns; it must be picklable.
+
+    Raises:
+        IsolatedCallError: The child was killed by a signal, did not answer in time, or raised
+            anything that is not an error of this package.
+        EdgeVisionError: The same error that the function raised.
     """
     call = (function.__module__, function.__qualname__, args)
-    request = pickle.dumps((sys.path, call))
     try:
         done = subprocess.run(
             [sys.executable, "-c", _COMMAND],
-            input=request,
+            input=pickle.dumps(call),
             capture_output=True,
             timeout=timeout_s,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        log = _read_end(error.stderr or b"")
-        return Outcome(failure=f"no answer within {timeout_s:g} s", log=log)
-    return _read_answer(done)
-
-
-def probe_model(
-    path: str | Path,
-    *,
-    device: str = "cpu",
-    threads: int | None = None,
-    timeout_s: float = DEFAULT_TIMEOUT_S,
-) -> Probe:
-    """Load a model and run it once in a child process.
-
-    Raises:
-        InvalidModelError: The interpreter crashes, hangs or fails on this file.
-        EdgeVisionError: Whatever ``open_session`` raises for this file and device.
-    """
-    outcome = run_isolated(_open_and_run, str(path), str(device), threads, timeout_s=timeout_s)
-    if outcome.error is not None:
-        raise outcome.error
-    if outcome.failure:
-        raise InvalidModelError(
-            "the interpreter does not survive this model",
-            received=f"{path}: {outcome.failure}",
-            remedy="convert the model again, or report the file to the interpreter's makers",
-        )
-    backend, placement = outcome.value
-    return Probe(backend=backend, placement=placement)
-
-
-def _open_and_run(path: str, device: str, threads: int | None) -> tuple[str, Placement]:
-    """Run in the child: load, run once on what the input buffers hold, describe."""
-    from edgevision.runtime.sessions import open_session
-
-    session = open_session(path, device=device, threads=threads)
-    session.invoke()
-    return session.backend, session.placement()
+        reason = f"no answer within {timeout_s:g} s"
+        raise _create_failure(call, reason, error.stderr or b"") from error
+    if done.returncode != 0:
+        raise _create_failure(call, describe_exit(done.returncode), done.stderr)
+    kind, content = pickle.loads(done.stdout)
+    if kind == "error":
+        raise _rebuild_error(*content)
+    if kind == "failure":
+        raise _create_failure(call, content, done.stderr)
+    result: Result = content
+    return result
 
 
 def serve() -> None:
@@ -130,9 +81,8 @@ def serve() -> None:
     # The answer gets a stream of its own: native code may write to standard output.
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)
-        sys.path[:], call = pickle.load(sys.stdin.buffer)
-        answer = _call(*call)
-        answers.write(pickle.dumps(answer))
+        call = pickle.load(sys.stdin.buffer)
+        answers.write(pickle.dumps(_call(*call)))
         answers.flush()
     # Some native libraries crash while they are taken down; the answer is out already.
     sys.stderr.flush()
@@ -152,16 +102,14 @@ def _call(module: str, name: str, args: tuple[Any, ...]) -> tuple[str, Any]:
         return "failure", f"{type(error).__name__}: {error}"
 
 
-def _read_answer(done: subprocess.CompletedProcess[bytes]) -> Outcome:
-    log = _read_end(done.stderr)
-    if done.returncode != 0:
-        return Outcome(failure=describe_exit(done.returncode), log=log)
-    kind, content = pickle.loads(done.stdout)
-    if kind == "failure":
-        return Outcome(failure=content, log=log)
-    if kind == "error":
-        return Outcome(error=_rebuild_error(*content), log=log)
-    return Outcome(value=content, log=log)
+def _create_failure(call: tuple[str, str, Any], reason: str, log: bytes) -> IsolatedCallError:
+    error = IsolatedCallError(
+        f"{call[1]} did not survive in a process of its own",
+        received=reason,
+        remedy="convert the model again, or try another version of the interpreter",
+    )
+    error.log = log[-_LOG_BYTES:].decode(errors="replace").strip()
+    return error
 
 
 def _rebuild_error(
@@ -185,7 +133,3 @@ def describe_exit(code: int) -> str:
         return f"it was killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"it was killed by signal {-code}"
-
-
-def _read_end(log: bytes) -> str:
-    return log[-_LOG_BYTES:].decode(errors="replace").strip()
