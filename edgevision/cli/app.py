@@ -69,20 +69,20 @@ def run(arguments: Sequence[str]) -> int:
     """
     try:
         result = _create_app()(list(arguments), standalone_mode=False, prog_name="edgevision")
+        code = result if isinstance(result, int) else EXIT_DONE
     except typer.Exit as stop:
-        return stop.exit_code
-    except typer.Abort:
-        return EXIT_INTERRUPTED
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)  # noqa: T201
-        return EXIT_INTERRUPTED
+        code = stop.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        code = EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`edgevision models | head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_DONE
+        code = EXIT_DONE
     except Exception as error:  # noqa: BLE001 - the one place where nothing may escape
-        return _report_failure(error, arguments)
-    return result if isinstance(result, int) else EXIT_DONE
+        code = _report_failure(error, arguments)
+    if code == EXIT_INTERRUPTED:
+        typer.echo("interrupted", err=True)
+    return code
 
 
 def _report_failure(error: Exception, arguments: Sequence[str]) -> int:

@@ -1,0 +1,139 @@
+"""Exit codes and streams: what scripts that call the command line rely on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgevision import errors
+from edgevision.cli import app, doctor
+from edgevision.cli.app import run
+
+Captured = pytest.CaptureFixture[str]
+
+
+def error_lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("error:")]
+
+
+def test_version(capsys: Captured) -> None:
+    from edgevision import __version__
+
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"edgevision {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nope"],
+        ["profile"],
+        ["profile", "a", "b"],
+        ["profile", "mobilenet_v1", "--alpha", "wide"],
+        ["profile", "no_such_net"],
+        ["profile", "missing.tflite"],
+        ["profile", "mobilenet_v2", "--alpha", "-1"],
+        ["profile", "mobilenet_v2", "--input-size", "7"],
+        ["profile", "mobilenet_v2", "--input-size", "axb"],
+        ["models", "--task", "sing"],
+        ["benchmark", "missing.tflite", "--device", "toaster"],
+        ["benchmark", "missing.tflite", "--threads", "0"],
+        ["build", "mobilenet_v2", "--classes", "0", "-o", "out.keras"],
+        ["build", "mobilenet_v2", "-o", "out.tflite"],
+        ["predict", "missing.tflite", "missing.jpg"],
+        ["convert", "missing.keras", "-o", "out.tflite", "--mean", "x"],
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str], capsys: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(error_lines(captured.err)) == 1
+    assert "Traceback" not in captured.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def fail_with(error: BaseException) -> Callable[[], list[object]]:
+    def fail() -> list[object]:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "word"),
+    [
+        (errors.DataError("no images", received="dir"), 2, "error: no images (dir)"),
+        (errors.QualityGateError("too far"), 1, "failed: too far"),
+        (OSError(28, "No space left on device"), 2, "No space left"),
+        (MemoryError(), 2, "not enough memory"),
+        (ZeroDivisionError("division by zero"), 2, "this is a bug"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+def test_failures_become_exit_codes(
+    error: BaseException, code: int, word: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgevision.runtime.doctor.inspect_parts", fail_with(error))
+    assert run(["doctor"]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert word in captured.err
+    assert "Traceback" not in captured.err
+
+
+def test_json_of_an_error_is_one_document(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = fail_with(errors.QualityGateError("too far"))
+    monkeypatch.setattr("edgevision.runtime.doctor.inspect_parts", gate)
+    assert run(["doctor", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"error": "too far", "passed": False}
+
+
+def test_debug_shows_the_traceback(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "edgevision.runtime.doctor.inspect_parts", fail_with(errors.DataError("no images"))
+    )
+    assert run(["doctor", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_json_is_the_only_thing_on_stdout(capsys: Captured) -> None:
+    assert run(["doctor", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    for part in document["parts"]:
+        assert set(part) >= {"name", "status", "version", "remedy"}
+        assert part["status"] in doctor._STYLES
+
+
+def test_models_as_json(capsys: Captured) -> None:
+    assert run(["models", "--task", "classify", "--json"]) == 0
+    models = json.loads(capsys.readouterr().out)
+    assert {"mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small"} <= {m["name"] for m in models}
+    for model in models:
+        assert set(model) >= {"name", "task", "input_size", "macs", "params"}
+
+
+def test_every_command_has_the_shared_options(capsys: Captured) -> None:
+    run(["--help"])
+    page = capsys.readouterr().out
+    names = "models build train convert quantize verify profile evaluate benchmark explain predict"
+    for name in (*names.split(), "doctor", "demo"):
+        assert f" {name} " in page
+        assert run([name, "--help"]) == 0
+        helped = capsys.readouterr().out
+        assert "--json" in helped
+        assert "--debug" in helped
+
+
+def test_exit_codes_are_those_of_the_documentation() -> None:
+    codes = app.EXIT_DONE, app.EXIT_GATE, app.EXIT_BAD_INPUT, app.EXIT_INTERRUPTED
+    assert codes == (0, 1, 2, 130)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edgevision.contract import Contract, Preprocessing
+from edgevision.errors import InvalidConfigError
+from edgevision.specs import ColorOrder, ResizeRule, ScoreKind, Task
+
+FULL = Contract(
+    task=Task.CLASSIFY,
+    labels=("cat", "dog, small", "Äpfel"),
+    preprocessing=Preprocessing(
+        resize=ResizeRule.CROP,
+        crop_fraction=0.875,
+        mean=(123.68, 116.78, 103.94),
+        std=(58.4, 57.1, 57.4),
+        color=ColorOrder.BGR,
+    ),
+    scores=ScoreKind.LOGITS,
+    name="pets",
+    assumed=("labels",),
+)
+
+
+def test_round_trip_through_json() -> None:
+    assert Contract.from_dict(json.loads(json.dumps(FULL.to_dict()))) == FULL
+
+
+def test_keys_of_a_later_version_are_ignored() -> None:
+    values = FULL.to_dict()
+    values["anchors"] = [1, 2]
+    values["preprocessing"]["gamma"] = 2.2
+    assert Contract.from_dict(values) == FULL
+
+
+def test_plain_text_becomes_the_enumeration() -> None:
+    contract = Contract.from_dict({"task": "segment", "preprocessing": {"resize": "letterbox"}})
+    assert contract.task is Task.SEGMENT
+    assert contract.preprocessing.resize is ResizeRule.LETTERBOX
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"task": "sing"},
+        {"task": "classify", "preprocessing": {"std": [0.0]}},
+        {"task": "classify", "preprocessing": {"mean": [1.0, 2.0]}},
+        {"task": "classify", "preprocessing": {"crop_fraction": 0}},
+        {"task": "classify", "preprocessing": {"mean": "x"}},
+        {"task": "classify", "preprocessing": None},
+        {"task": "classify", "labels": 7},
+    ],
+)
+def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidConfigError):
+        Contract.from_dict(wrong)
