@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevision.errors import InvalidConfigError, MissingFileError, UnsupportedOpError
-from edgevision.runtime.sessions import detect_format, open_session, parse_device
+from edgevision.errors import UnsupportedOpError
+from edgevision.runtime.sessions import find_runnable_format, open_session, parse_device
 from edgevision.runtime.threads import resolve_threads
 from edgevision.specs import Task
 
 if TYPE_CHECKING:
     from edgevision.runtime.classify import Classifier
-
-OVERRIDES = ("task", "labels", "mean", "std", "resize", "crop_fraction", "color", "scores")
-"""Parts of the contract that a caller may state over what the file says."""
 
 
 def load(
@@ -51,11 +47,11 @@ def load(
     from edgevision.graph.reader import read_graph
     from edgevision.runtime.classify import Classifier
 
+    # What a person may have mistyped comes before the work of reading the file.
     parse_device(device)
     resolve_threads(threads)
-    detect_format(Path(path))
-    stated = read_overrides(overrides)
-    contract = complete_contract(read_contract(path), read_graph(path), stated)
+    find_runnable_format(path)
+    contract = complete_contract(read_contract(path), read_graph(path), overrides)
     if contract.task is not Task.CLASSIFY:
         raise UnsupportedOpError(
             "this version runs classifiers; detectors and segmenters come with a later one",
@@ -63,44 +59,3 @@ def load(
             remedy="if it is a classifier, say so with task=classify",
         )
     return Classifier(open_session(path, device=device, threads=threads), contract)
-
-
-def read_overrides(overrides: dict[str, Any]) -> dict[str, Any]:
-    """Drop what is ``None`` and read the labels where they are given as a file.
-
-    Raises:
-        InvalidConfigError: There is no such part of a contract.
-        MissingFileError: The file of labels does not exist.
-
-    >>> read_overrides({"mean": None, "labels": ("cat", "dog")})
-    {'labels': ('cat', 'dog')}
-    """
-    unknown = sorted(set(overrides) - set(OVERRIDES))
-    if unknown:
-        raise InvalidConfigError(
-            "unknown option", received=unknown[0], remedy=f"use one of {', '.join(OVERRIDES)}"
-        )
-    stated = {name: value for name, value in overrides.items() if value is not None}
-    if "labels" in stated:
-        stated["labels"] = read_labels(stated["labels"])
-    return stated
-
-
-def read_labels(labels: str | Path | Sequence[str]) -> tuple[str, ...]:
-    """Return class names from a list, or from a text file with one a line.
-
-    Raises:
-        MissingFileError: The file does not exist.
-        InvalidConfigError: It holds no text.
-    """
-    if not isinstance(labels, str | Path):
-        return tuple(str(label) for label in labels)
-    try:
-        text = Path(labels).read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise MissingFileError("there is no such file of labels", received=labels) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidConfigError(
-            "labels are a UTF-8 text file with one name a line", received=f"{labels}: {error}"
-        ) from error
-    return tuple(line.strip() for line in text.strip().splitlines())

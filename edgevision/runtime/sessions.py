@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgevision.errors import (
-    DelegateError,
-    InvalidConfigError,
-    InvalidModelError,
-    MissingFileError,
-)
+from edgevision.errors import DelegateError, InvalidConfigError, InvalidModelError
+from edgevision.graph.reader import find_format
 from edgevision.runtime.session import Session
 from edgevision.runtime.threads import resolve_threads
 from edgevision.specs import Device, ModelFormat
 
-_TFLITE_IDENTIFIER = b"TFL3"
-_SUFFIXES = {".tflite": ModelFormat.TFLITE, ".onnx": ModelFormat.ONNX}
 _LATER = {
     Device.GPU: "the GPU is not available yet",
     Device.EDGETPU: "the Edge TPU is not available yet",
@@ -42,9 +36,9 @@ def open_session(path: str | Path, *, device: str = "cpu", threads: int | None =
         DelegateError: The device can not be used.
         BackendUnavailableError: The interpreter for this format is not installed.
     """
-    chosen, file = parse_device(device), Path(path)
+    chosen = parse_device(device)
     threads = resolve_threads(threads)
-    model_format = detect_format(file)
+    model_format = find_runnable_format(path)
     if chosen in _LATER:
         raise DelegateError(
             _LATER[chosen], device=chosen, remedy="a later version brings it; use device=cpu"
@@ -52,10 +46,10 @@ def open_session(path: str | Path, *, device: str = "cpu", threads: int | None =
     if model_format is ModelFormat.ONNX:
         from edgevision.runtime.onnxruntime import OnnxRuntimeSession
 
-        return OnnxRuntimeSession(file, threads=threads)
+        return OnnxRuntimeSession(path, threads=threads)
     from edgevision.runtime.litert import LiteRtSession
 
-    return LiteRtSession(file, threads=threads)
+    return LiteRtSession(path, threads=threads)
 
 
 def parse_device(device: str) -> Device:
@@ -76,31 +70,18 @@ def parse_device(device: str) -> Device:
         ) from None
 
 
-def detect_format(path: Path) -> ModelFormat:
-    """Tell a file that a session can run by its content, then by its suffix.
+def find_runnable_format(path: str | Path) -> ModelFormat:
+    """Tell the format of a file that a session can run.
 
     Raises:
         MissingFileError: There is no such file.
-        InvalidModelError: It is a folder, can not be read, or is of a format that can not be run.
+        InvalidModelError: It is of no known format, or of one that only training can use.
     """
-    if not path.exists():
-        raise MissingFileError("no such model file", received=path)
-    if path.is_file() and _read_identifier(path) == _TFLITE_IDENTIFIER:
-        return ModelFormat.TFLITE
-    if path.is_dir() or path.suffix.lower() not in _SUFFIXES:
+    found = find_format(path)
+    if found not in (ModelFormat.TFLITE, ModelFormat.ONNX):
         raise InvalidModelError(
             "only .tflite and .onnx files can be run",
             received=path,
             remedy="convert the model first: edgevision convert",
         )
-    return _SUFFIXES[path.suffix.lower()]
-
-
-def _read_identifier(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(8)[4:]
-    except OSError as error:
-        raise InvalidModelError(
-            "the model file can not be read", received=f"{path}: {error.strerror}"
-        ) from error
+    return found
