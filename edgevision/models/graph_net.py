@@ -7,7 +7,9 @@ appends: weights are tensors without data, batch is 1.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import prod
+from types import MappingProxyType
 from typing import Any
 
 from edgevision.errors import InvalidConfigError
@@ -88,8 +90,7 @@ class GraphNet:
         use_bias: bool = True,
     ) -> Tensor:
         """Emit a convolution; kernel weights are ``(height, width, in / groups, out)``."""
-        attributes = _window(kernel, stride, dilation, padding)
-        attributes["groups"] = groups
+        attributes = _window(kernel, stride, dilation, padding, groups)
         _, height, width, channels = x.shape
         shape = (1, *_slide(height, width, attributes, name), filters)
         inputs = [
@@ -98,7 +99,7 @@ class GraphNet:
         ]
         if use_bias:
             inputs.append(self._weight(f"{name}/bias", (filters,)))
-        return self._emit(OpKind.CONV_2D, "Conv2D", inputs, shape, attributes, name)
+        return self._emit(OpKind.CONV_2D, "Conv2D", inputs, shape, attributes, label=name)
 
     def depthwise_conv(
         self,
@@ -113,9 +114,8 @@ class GraphNet:
         use_bias: bool = True,
     ) -> Tensor:
         """Emit a depthwise convolution; kernel weights are ``(height, width, in, multiplier)``."""
-        attributes = _window(kernel, stride, dilation, padding)
         _, height, width, channels = x.shape
-        attributes["groups"] = channels
+        attributes = _window(kernel, stride, dilation, padding, channels)
         filters = channels * multiplier
         shape = (1, *_slide(height, width, attributes, name), filters)
         inputs = [
@@ -125,7 +125,7 @@ class GraphNet:
         if use_bias:
             inputs.append(self._weight(f"{name}/bias", (filters,)))
         kind = OpKind.DEPTHWISE_CONV_2D
-        return self._emit(kind, "DepthwiseConv2D", inputs, shape, attributes, name)
+        return self._emit(kind, "DepthwiseConv2D", inputs, shape, attributes, label=name)
 
     def transpose_conv(
         self,
@@ -140,7 +140,6 @@ class GraphNet:
     ) -> Tensor:
         """Emit a transposed convolution; kernel weights are ``(height, width, out, in)``."""
         attributes = _window(kernel, stride, 1, padding)
-        attributes["groups"] = 1
         _, height, width, channels = x.shape
         size = _unslide(height, width, attributes)
         inputs = [
@@ -150,7 +149,9 @@ class GraphNet:
         if use_bias:
             inputs.append(self._weight(f"{name}/bias", (filters,)))
         kind = OpKind.TRANSPOSE_CONV_2D
-        return self._emit(kind, "Conv2DTranspose", inputs, (1, *size, filters), attributes, name)
+        return self._emit(
+            kind, "Conv2DTranspose", inputs, (1, *size, filters), attributes, label=name
+        )
 
     def batch_norm(
         self, x: Tensor, *, name: str, momentum: float = 0.99, epsilon: float = 1e-3
@@ -168,7 +169,7 @@ class GraphNet:
         inputs = (x.index, index, index + 1, index + 2, index + 3)
         attributes = {"epsilon": epsilon}
         return self._emit(
-            OpKind.BATCH_NORM, "BatchNormalization", inputs, x.shape, attributes, name
+            OpKind.BATCH_NORM, "BatchNormalization", inputs, x.shape, attributes, label=name
         )
 
     def activation(self, x: Tensor, function: Activation, *, name: str) -> Tensor:
@@ -176,9 +177,13 @@ class GraphNet:
         if function is Activation.LINEAR:
             return x
         if function is Activation.SOFTMAX:
-            return self._emit(OpKind.SOFTMAX, "Softmax", (x.index,), x.shape, {"axis": -1}, name)
+            return self._emit(
+                OpKind.SOFTMAX, "Softmax", (x.index,), x.shape, {"axis": -1}, label=name
+            )
         attributes = _ACTIVATIONS[function]
-        return self._emit(OpKind.ACTIVATION, "Activation", (x.index,), x.shape, attributes, name)
+        return self._emit(
+            OpKind.ACTIVATION, "Activation", (x.index,), x.shape, attributes, label=name
+        )
 
     def zero_pad(self, x: Tensor, margins: Margins, *, name: str) -> Tensor:
         """Emit a padding."""
@@ -186,7 +191,7 @@ class GraphNet:
         _, height, width, channels = x.shape
         shape = (1, height + top + bottom, width + left + right, channels)
         attributes = {"padding": (top, bottom, left, right)}
-        return self._emit(OpKind.PAD, "ZeroPadding2D", (x.index,), shape, attributes, name)
+        return self._emit(OpKind.PAD, "ZeroPadding2D", (x.index,), shape, attributes, label=name)
 
     def global_pool(
         self, x: Tensor, *, name: str, kind: PoolKind = PoolKind.AVERAGE, keepdims: bool = False
@@ -196,7 +201,7 @@ class GraphNet:
         shape = (1, 1, 1, channels) if keepdims else (1, channels)
         attributes = {"function": kind.value, "axes": (1, 2), "keepdims": keepdims}
         op = "GlobalAveragePooling2D" if kind is PoolKind.AVERAGE else "GlobalMaxPooling2D"
-        return self._emit(OpKind.GLOBAL_POOL, op, (x.index,), shape, attributes, name)
+        return self._emit(OpKind.GLOBAL_POOL, op, (x.index,), shape, attributes, label=name)
 
     def max_pool(
         self, x: Tensor, size: Pair, *, name: str, stride: Pair, padding: Padding = Padding.VALID
@@ -218,7 +223,7 @@ class GraphNet:
         if use_bias:
             inputs.append(self._weight(f"{name}/bias", (units,)))
         shape = (*x.shape[:-1], units)
-        return self._emit(OpKind.FULLY_CONNECTED, "Dense", inputs, shape, {}, name)
+        return self._emit(OpKind.FULLY_CONNECTED, "Dense", inputs, shape, {}, label=name)
 
     def dropout(self, x: Tensor, rate: float, *, name: str) -> Tensor:
         """Emit nothing: at inference there is no dropout."""
@@ -239,7 +244,7 @@ class GraphNet:
         total = sum(v.shape[axis] for v in values)
         shape = (*first[:axis], total, *first[axis + 1 :])
         inputs = [v.index for v in values]
-        return self._emit(OpKind.CONCAT, "Concatenate", inputs, shape, {"axis": axis}, name)
+        return self._emit(OpKind.CONCAT, "Concatenate", inputs, shape, {"axis": axis}, label=name)
 
     def resize(
         self,
@@ -252,7 +257,7 @@ class GraphNet:
         """Emit a resize."""
         shape = (1, *size, x.shape[-1])
         attributes = {"interpolation": interpolation.value, "half_pixel_centers": True}
-        return self._emit(OpKind.RESIZE, "Resizing", (x.index,), shape, attributes, name)
+        return self._emit(OpKind.RESIZE, "Resizing", (x.index,), shape, attributes, label=name)
 
     def reshape(self, x: Tensor, shape: tuple[int, ...], *, name: str) -> Tensor:
         """Emit a reshape."""
@@ -262,26 +267,30 @@ class GraphNet:
             raise InvalidConfigError(
                 "a reshape keeps the number of values", received=f"{name}: {x.shape} to {shape}"
             )
-        return self._emit(OpKind.RESHAPE, "Reshape", (x.index,), (1, *full), {}, name)
+        return self._emit(OpKind.RESHAPE, "Reshape", (x.index,), (1, *full), {}, label=name)
 
     def flatten(self, x: Tensor, *, name: str) -> Tensor:
         """Emit a reshape to ``(values,)``."""
-        return self._emit(OpKind.RESHAPE, "Flatten", (x.index,), (1, x.size), {}, name)
+        return self._emit(OpKind.RESHAPE, "Flatten", (x.index,), (1, x.size), {}, label=name)
 
     def rescale(self, x: Tensor, *, name: str, scale: float, offset: float = 0.0) -> Tensor:
         """Emit an element-wise operation."""
         attributes = {"scale": scale, "offset": offset}
-        return self._emit(OpKind.ELEMENTWISE, "Rescaling", (x.index,), x.shape, attributes, name)
+        return self._emit(
+            OpKind.ELEMENTWISE, "Rescaling", (x.index,), x.shape, attributes, label=name
+        )
 
-    def _pool(self, x: Tensor, kind: OpKind, op: str, window: dict[str, Any], name: str) -> Tensor:
+    def _pool(
+        self, x: Tensor, kind: OpKind, op: str, window: Mapping[str, Any], name: str
+    ) -> Tensor:
         _, height, width, channels = x.shape
         shape = (1, *_slide(height, width, window, name), channels)
-        return self._emit(kind, op, (x.index,), shape, window, name)
+        return self._emit(kind, op, (x.index,), shape, window, label=name)
 
     def _combine(self, values: Sequence[Tensor], kind: OpKind, op: str, name: str) -> Tensor:
         shapes = {v.shape for v in values}
         shape = next(iter(shapes)) if len(shapes) == 1 else _broadcast(shapes, name)
-        return self._emit(kind, op, [v.index for v in values], shape, {}, name)
+        return self._emit(kind, op, [v.index for v in values], shape, {}, label=name)
 
     def _weight(self, name: str, shape: tuple[int, ...]) -> int:
         index = len(self._tensors)
@@ -295,6 +304,7 @@ class GraphNet:
         inputs: Sequence[int],
         shape: tuple[int, ...],
         attributes: Mapping[str, Any],
+        *,
         label: str,
     ) -> Tensor:
         index = len(self._tensors)
@@ -335,13 +345,20 @@ def count_params(graph: Graph) -> tuple[int, int]:
 _ACTIVATIONS = {function: {"activation": function.value} for function in Activation}
 
 
-def _window(kernel: Pair, stride: Pair, dilation: Pair, padding: Padding) -> dict[str, Any]:
-    return {
-        "kernel": as_pair(kernel),
-        "strides": as_pair(stride),
-        "dilations": as_pair(dilation),
-        "padding": padding.value,
-    }
+@lru_cache(maxsize=1024)
+def _window(
+    kernel: Pair, stride: Pair, dilation: Pair, padding: Padding, groups: int = 1
+) -> Mapping[str, Any]:
+    """Return the attributes of a sliding window; equal windows share them, read-only."""
+    return MappingProxyType(
+        {
+            "kernel": as_pair(kernel),
+            "strides": as_pair(stride),
+            "dilations": as_pair(dilation),
+            "padding": padding.value,
+            "groups": groups,
+        }
+    )
 
 
 def _slide(height: int, width: int, window: Mapping[str, Any], name: str) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from edgevision.models.blocks import Inverted, Norm, Step, contract, expand, plan_steps
+from edgevision.models.blocks import Inverted, Norm, contract, expand, plan_steps
 from edgevision.models.net import Features, Net, T
 
 ExpandedChannels = Callable[[int, Inverted], int]
@@ -44,14 +44,9 @@ def stack_inverted(
         # A block's expanded map still has the resolution of its input.
         wide[step.reached // step.stride] = inner
         y = contract(net, inner, width, step, norm=norm, row=row, name=name)
-        x = _shortcut(net, x, y, step, row, name)
+        # A row that steps in the paper has no shortcut, also where dilation replaces the step.
+        shortcut = row.stride == 1 and net.shape_of(x) == net.shape_of(y)
+        x = net.add([x, y], name=f"{name}_add") if shortcut else y
         levels[step.reached] = x
     wide[step.reached] = x
     return Features(last=x, levels=levels, expanded=wide)
-
-
-def _shortcut(net: Net[T], x: T, y: T, step: Step, row: Inverted, name: str) -> T:
-    """Add the block's input where the shapes agree and the row itself does not step."""
-    if row.stride == 1 and net.shape_of(x) == net.shape_of(y):
-        return net.add([x, y], name=f"{name}_add")
-    return y

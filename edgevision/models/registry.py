@@ -6,13 +6,13 @@ is a file with a ``SPECS`` table, named once in ``_FAMILIES``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgevision.contract import Contract
 from edgevision.errors import InvalidConfigError
@@ -30,13 +30,20 @@ from edgevision.models.net import Activation, Net, T
 from edgevision.models.spec import ModelSpec
 from edgevision.specs import ScoreKind, Task
 
+if TYPE_CHECKING:
+    from edgevision.models.weights import WeightsReport
+
 InputSize = int | tuple[int, int]
+
+IMAGENET = "imagenet"
 
 FEATURE_STRIDES = (4, 8, 16, 32)
 
 _FAMILIES = (mobilenet_v1, mobilenet_v2, mobilenet_v3)
 
-SPECS = MappingProxyType({spec.name: spec for family in _FAMILIES for spec in family.SPECS})
+SPECS: Mapping[str, ModelSpec] = MappingProxyType(
+    {spec.name: spec for family in _FAMILIES for spec in family.SPECS}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,14 +224,22 @@ def create_model(
         pooling=pooling,
         output_stride=output_stride,
     )
-    source = None if weights is None else _find_weights(name, config, weights)
-    net = _keras_net()
-    model = net.build_model(name, _write(net, name, config))
-    if source is not None:
-        from edgevision.models.weights import load_weights
+    if weights is None:
+        return _build_model(name, config)
+    return _build_pretrained(name, config, weights)[0]
 
-        load_weights(model, source)
-    return model
+
+def create_pretrained(
+    name: str, *, weights: str | Path, **choices: Any
+) -> tuple[Any, WeightsReport]:
+    """Build as ``create_model`` does, and tell which layers got weights.
+
+    Args:
+        name: A name from ``list_models``.
+        weights: ``"imagenet"`` or a file.
+        **choices: As for ``create_model``.
+    """
+    return _build_pretrained(name, configure(name, **choices), weights)
 
 
 def create_features(
@@ -314,10 +329,21 @@ def _keras_net() -> Any:
     return KerasNet()
 
 
-def _find_weights(name: str, config: NetworkConfig, weights: str | Path) -> Path:
-    from edgevision.models.weights import fetch_published
+def _build_model(name: str, config: NetworkConfig) -> Any:
+    net = _keras_net()
+    return net.build_model(name, _write(net, name, config))
 
-    return fetch_published(get_spec(name), config) if weights == "imagenet" else Path(weights)
+
+def _build_pretrained(
+    name: str, config: NetworkConfig, weights: str | Path
+) -> tuple[Any, WeightsReport]:
+    from edgevision.models.weights import fetch_published, load_weights, require_file
+
+    # Found before the network is built: a missing file must not cost seconds.
+    imagenet = weights == IMAGENET
+    source = fetch_published(get_spec(name), config) if imagenet else require_file(weights)
+    model = _build_model(name, config)
+    return model, load_weights(model, source)
 
 
 @cache
