@@ -3,7 +3,9 @@
 Follows Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020
 (https://arxiv.org/abs/2001.03288), section 4.3, as the planners of TFLite and TFLite Micro do:
 buffers are placed from the largest to the smallest, each into the smallest gap that fits among
-the buffers alive at the same time. Scratch memory inside kernels is not part of it.
+the buffers alive at the same time; buffers of equal size in the order of their use, and once more
+in the reverse order where that may help. Not part of it: scratch memory inside kernels (such as
+the unrolled patches of a convolution without XNNPACK) and weights unpacked at load time.
 """
 
 from __future__ import annotations
@@ -103,7 +105,11 @@ def plan_memory(
             "the alignment must be at least 1", received=f"alignment_bytes={alignment_bytes}"
         )
     spans = _find_lifetimes(graph, share_reshapes=share_reshapes, keep_inputs=keep_inputs)
-    offsets = _place_greedily(spans, len(graph.ops), alignment_bytes)
+    bound = _find_lower_bound(spans, len(graph.ops))
+    offsets = _place_greedily(spans, len(graph.ops), alignment_bytes, 1)
+    if _find_peak(spans, offsets) > bound:
+        again = _place_greedily(spans, len(graph.ops), alignment_bytes, -1)
+        offsets = min(offsets, again, key=lambda found: _find_peak(spans, found))
     buffers = tuple(
         Buffer(
             tensor=span.tensor,
@@ -117,8 +123,8 @@ def plan_memory(
     )
     return MemoryPlan(
         buffers=buffers,
-        peak_bytes=max((b.offset + b.num_bytes for b in buffers), default=0),
-        lower_bound_bytes=_find_lower_bound(spans, len(graph.ops)),
+        peak_bytes=_find_peak(spans, offsets),
+        lower_bound_bytes=bound,
         alignment_bytes=alignment_bytes,
     )
 
@@ -138,6 +144,7 @@ def _find_lifetimes(graph: Graph, *, share_reshapes: bool, keep_inputs: bool) ->
     """Return one span per buffer, in the order of first use."""
     end = max(len(graph.ops) - 1, 0)
     tensors = graph.tensors
+    constants = _find_constants(graph)
     owner: dict[int, _Span] = {}
     spans = []
     for index in dict.fromkeys(i for i in graph.inputs if i >= 0):
@@ -149,7 +156,7 @@ def _find_lifetimes(graph: Graph, *, share_reshapes: bool, keep_inputs: bool) ->
                 owner[index].last = max(owner[index].last, op.index)
         source = _find_shared_input(graph, op, share_reshapes=share_reshapes)
         for index in op.outputs:
-            if index < 0 or index in owner or tensors[index].constant:
+            if index < 0 or index in owner or index in constants:
                 continue
             if source is not None and source in owner:
                 owner[index] = owner[source]
@@ -161,6 +168,15 @@ def _find_lifetimes(graph: Graph, *, share_reshapes: bool, keep_inputs: bool) ->
         if index in owner:
             owner[index].last = end
     return [span for span in spans if span.num_bytes > 0]
+
+
+def _find_constants(graph: Graph) -> set[int]:
+    """Return constants and what is computed from constants alone: unpacked at load time."""
+    found = {t.index for t in graph.tensors if t.constant}
+    for op in graph.ops:
+        if op.inputs and all(i < 0 or i in found for i in op.inputs):
+            found.update(op.outputs)
+    return found
 
 
 def _find_shared_input(graph: Graph, op: Op, *, share_reshapes: bool) -> int | None:
@@ -195,12 +211,22 @@ def _is_folded(graph: Graph, op: Op) -> bool:
     )
 
 
-def _place_greedily(spans: list[_Span], num_ops: int, alignment: int) -> list[int]:
-    """Return the offset of every span: largest first, each into the smallest gap that fits."""
+def _find_peak(spans: list[_Span], offsets: list[int]) -> int:
+    ends = (offset + span.num_bytes for span, offset in zip(spans, offsets, strict=True))
+    return max(ends, default=0)
+
+
+def _place_greedily(spans: list[_Span], num_ops: int, alignment: int, direction: int) -> list[int]:
+    """Return the offset of every span: largest first, each into the smallest gap that fits.
+
+    Spans of equal size are placed in the order of their use; with ``direction`` -1 in reverse.
+    """
     offsets = [0] * len(spans)
     # For each operation, the placed spans alive there: only these can be in the way.
     alive: list[list[int]] = [[] for _ in range(max(num_ops, 1))]
-    order = sorted(range(len(spans)), key=lambda i: (-spans[i].num_bytes, spans[i].first))
+    order = sorted(
+        range(len(spans)), key=lambda i: (-spans[i].num_bytes, direction * spans[i].first)
+    )
     for index in order:
         span = spans[index]
         neighbours: set[int] = set()
