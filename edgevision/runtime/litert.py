@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -53,8 +52,8 @@ class LiteRtSession:
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         self.path = Path(path)
         self.threads = resolve_threads(threads)
-        self._runtime, self._backend = find_interpreter()
-        self._interpreter, self._note = _open_interpreter(self._runtime, self.path, self.threads)
+        runtime, self._distribution = find_interpreter()
+        self._interpreter, self._note = _open_interpreter(runtime, self.path, self.threads)
         self._inputs, self._outputs = _describe_tensors(self._interpreter)
         self._input_specs = tuple(self._inputs.values())
         self._input_indices = {spec.name: index for index, spec in self._inputs.items()}
@@ -62,7 +61,7 @@ class LiteRtSession:
     @property
     def backend(self) -> str:
         """Interpreter and version, for example ``ai-edge-litert 2.3.0``."""
-        return self._backend
+        return f"{self._distribution} {_read_version(self._distribution)}".strip()
 
     @property
     def inputs(self) -> Sequence[TensorSpec]:
@@ -175,7 +174,7 @@ def assign_partitions(nodes: Sequence[Node]) -> tuple[int, ...]:
 
 @cache
 def find_interpreter() -> tuple[ModuleType, str]:
-    """Return the best interpreter module that is installed, and its name with the version.
+    """Return the best interpreter module that is installed, and the distribution it is from.
 
     Raises:
         BackendUnavailableError: There is none, or none can be imported.
@@ -183,7 +182,7 @@ def find_interpreter() -> tuple[ModuleType, str]:
     troubles = []
     for module, distribution in INTERPRETERS:
         try:
-            return import_module(module), f"{distribution} {_read_version(distribution)}"
+            return import_module(module), distribution
         except ModuleNotFoundError as error:
             troubles.append(f"{distribution}: {error.msg}")
         except (ImportError, AttributeError) as error:
@@ -197,6 +196,9 @@ def find_interpreter() -> tuple[ModuleType, str]:
 
 
 def _read_version(distribution: str) -> str:
+    # Costs as much as loading a small model, and hardly anyone asks.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(distribution)
     except PackageNotFoundError:  # a build under another name, tensorflow-cpu for one
