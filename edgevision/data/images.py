@@ -53,8 +53,8 @@ def decode_image(source: ImageSource) -> NDArray[np.uint8]:
             since nothing tells whether they hold 0–1 or 0–255.
 
     Returns:
-        (H, W, 3) uint8, RGB, contiguous. An array that already is exactly this is returned
-        itself, without a copy.
+        (H, W, 3) uint8, RGB, contiguous. An array that already is exactly this comes
+        back without a copy.
 
     Raises:
         MissingFileError: The path does not exist.
