@@ -1,4 +1,4 @@
-"""Multiply-accumulates and parameters of a ``Graph``, whatever format it came from.
+"""Multiply-accumulates of a ``Graph``, whatever format it came from.
 
 Counted are convolutions, depthwise and transposed convolutions and matrix products, one pure
 function per kind in ``COUNTERS``. Nothing else is counted, and what is not counted is listed
@@ -8,14 +8,13 @@ beside the total. All numbers are Python integers: products of int32 shapes over
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
 from edgevision.errors import InvalidModelError
 from edgevision.graph.graph import Graph, Op, Tensor
 from edgevision.graph.ops import OpKind
-from edgevision.specs import ModelFormat
 
 # Positions of (data, weights) among the inputs, where they are not the first two.
 _OPERANDS: Mapping[str, tuple[int, int]] = {
@@ -25,10 +24,6 @@ _OPERANDS: Mapping[str, tuple[int, int]] = {
     "QLinearMatMul": (0, 3),
     "QGemm": (0, 3),
 }
-# Operations that hand a constant on: the weight is what stands before them.
-_FORWARDING = frozenset(
-    {OpKind.DEQUANTIZE, OpKind.QUANTIZE, OpKind.CAST, OpKind.RESHAPE, OpKind.TRANSPOSE}
-)
 # Between a convolution in block space and the way back, only these may stand.
 _POINTWISE = frozenset(
     {OpKind.ADD, OpKind.SUB, OpKind.MUL, OpKind.ACTIVATION, OpKind.BATCH_NORM, OpKind.QUANTIZE}
@@ -176,123 +171,6 @@ def _count_einsum(equation: str, left: Tensor, right: Tensor, output: Tensor) ->
         sizes.update(zip(head, tensor.shape, strict=False))
         sizes.update(zip(reversed(tail), reversed(tensor.shape), strict=False))
     return output.size * prod(max(n, 1) for label, n in sizes.items() if label not in result)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParamCount:
-    """Parameters of one graph.
-
-    Attributes:
-        total: Elements of all weights, each shared one counted once.
-        trainable: Those that training changes; ``None`` for a deployed file, which does not say.
-        per_op: Elements by index of the operation that reads them first.
-    """
-
-    total: int
-    trainable: int | None
-    per_op: Mapping[int, int]
-
-
-def count_params(graph: Graph) -> ParamCount:
-    """Count parameters.
-
-    For a network or Keras model every weight counts, BatchNorm statistics included. For a
-    deployed file the constant weights count: kernels and biases of convolutions and matrix
-    products (through DEQUANTIZE and the like), BatchNorm vectors, PReLU slopes, recurrent
-    weights, embedding tables, and constants of more than one element that are added or
-    multiplied. Shapes, axes, paddings, anchors, scales and zero points are not weights.
-    """
-    deployed = graph.format in (ModelFormat.TFLITE, ModelFormat.ONNX)
-    seen: set[int] = set()
-    per_op: dict[int, int] = {}
-    for op in graph.ops:
-        found = _find_weights(graph, op) if deployed else _find_constants(graph, op)
-        new = [t for t in found if t.index not in seen]
-        if new:
-            seen.update(t.index for t in new)
-            per_op[op.index] = sum(t.size for t in new)
-    if deployed:
-        return ParamCount(total=sum(per_op.values()), trainable=None, per_op=per_op)
-    weights = graph.constants
-    return ParamCount(
-        total=sum(t.size for t in weights),
-        trainable=sum(t.size for t in weights if t.trainable),
-        per_op=per_op,
-    )
-
-
-# Positions of the inputs that hold weights, by kind; None means every constant input.
-_WEIGHT_POSITIONS: Mapping[OpKind, tuple[int, ...] | None] = {
-    OpKind.CONV_2D: (1, 2),
-    OpKind.DEPTHWISE_CONV_2D: (1, 2),
-    OpKind.CONV_3D: (1, 2),
-    OpKind.TRANSPOSE_CONV_2D: (1, 2),
-    OpKind.FULLY_CONNECTED: (1, 2),
-    OpKind.MATMUL: (0, 1),
-    OpKind.BATCH_NORM: (1, 2, 3, 4),
-    OpKind.LSTM: None,
-    OpKind.GATHER: (0,),
-    OpKind.ADD: (0, 1),
-    OpKind.SUB: (0, 1),
-    OpKind.MUL: (0, 1),
-    OpKind.DIV: (0, 1),
-}
-_WEIGHT_POSITIONS_BY_NAME: Mapping[str, tuple[int, ...]] = {
-    "TRANSPOSE_CONV": (1, 3),
-    "CONV_3D_TRANSPOSE": (1, 3),
-    "QLinearConv": (3, 8),
-    "QLinearMatMul": (0, 3),
-    "QGemm": (3, 6),
-    "ConvInteger": (1,),
-    "MatMulInteger": (0, 1),
-    "QLinearAdd": (0, 3),
-    "QLinearMul": (0, 3),
-    "InstanceNormalization": (1, 2),
-    "LayerNormalization": (1, 2),
-    "GroupNormalization": (1, 2),
-    "GRU": (1, 2, 3),
-    "RNN": (1, 2, 3),
-    "SVDF": (1, 2, 3),
-    "PRELU": (1,),
-    "PRelu": (1,),
-}
-_ARITHMETIC = frozenset({OpKind.ADD, OpKind.SUB, OpKind.MUL, OpKind.DIV})
-
-
-def _find_constants(graph: Graph, op: Op) -> Iterator[Tensor]:
-    return (t for t in graph.op_inputs(op) if t.constant)
-
-
-def _find_weights(graph: Graph, op: Op) -> Iterator[Tensor]:
-    """Yield the weights that an operation of a deployed file reads."""
-    positions = _WEIGHT_POSITIONS_BY_NAME.get(op.name) or _WEIGHT_POSITIONS.get(op.kind, ())
-    for position in range(len(op.inputs)) if positions is None else positions:
-        if position >= len(op.inputs) or op.inputs[position] < 0:
-            continue
-        tensor = _trace_constant(graph, op.inputs[position])
-        if tensor is not None and _may_be_weight(op, tensor):
-            yield tensor
-
-
-def _may_be_weight(op: Op, tensor: Tensor) -> bool:
-    """Tell weights from shapes, indices and lone factors such as the 1/255 of a rescaling."""
-    if tensor.dtype in ("int64", "bool", "string"):
-        return False
-    if op.kind is OpKind.GATHER or op.kind in _ARITHMETIC:
-        return tensor.dtype != "int32" and tensor.size > 1
-    return True
-
-
-def _trace_constant(graph: Graph, index: int) -> Tensor | None:
-    """Follow a tensor back to the constant it is made of; ``None`` for an activation."""
-    while not graph.tensors[index].constant:
-        producer = graph.producers.get(index)
-        if producer is None or graph.ops[producer].kind not in _FORWARDING:
-            return None
-        index = graph.ops[producer].inputs[0]
-        if index < 0:
-            return None
-    return graph.tensors[index]
 
 
 def _describe(op: Op) -> str:

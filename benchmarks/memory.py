@@ -10,11 +10,13 @@ the unrolled patches of a convolution without XNNPACK) and weights unpacked at l
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from edgevision.errors import InvalidConfigError
-from edgevision.graph.graph import Graph, Op
+from edgevision.graph.graph import Graph
 from edgevision.graph.ops import OpKind
 from edgevision.specs import ModelFormat
 
@@ -145,6 +147,7 @@ def _find_lifetimes(graph: Graph, *, share_reshapes: bool, keep_inputs: bool) ->
     end = max(len(graph.ops) - 1, 0)
     tensors = graph.tensors
     constants = _find_constants(graph)
+    shared = _find_shared(graph, share_reshapes=share_reshapes)
     owner: dict[int, _Span] = {}
     spans = []
     for index in dict.fromkeys(i for i in graph.inputs if i >= 0):
@@ -152,16 +155,14 @@ def _find_lifetimes(graph: Graph, *, share_reshapes: bool, keep_inputs: bool) ->
         spans.append(owner[index])
     for op in graph.ops:
         for index in op.inputs:
-            if index in owner:
-                owner[index].last = max(owner[index].last, op.index)
-        source = _find_shared_input(graph, op, share_reshapes=share_reshapes)
+            if index in owner and owner[index].last < op.index:
+                owner[index].last = op.index
         for index in op.outputs:
-            if index < 0 or index in owner or index in constants:
-                continue
-            if source is not None and source in owner:
+            source = shared.get(index, -1)
+            if source in owner:
                 owner[index] = owner[source]
                 owner[index].shared.append(index)
-            else:
+            elif index not in constants and index not in owner:
                 owner[index] = _Span(index, tensors[index].nbytes, op.index, op.index, [])
                 spans.append(owner[index])
     for index in graph.outputs:
@@ -171,44 +172,49 @@ def _find_lifetimes(graph: Graph, *, share_reshapes: bool, keep_inputs: bool) ->
 
 
 def _find_constants(graph: Graph) -> set[int]:
-    """Return constants and what is computed from constants alone: unpacked at load time."""
+    """Return constants and what is computed from constants alone, with -1 for absent tensors."""
     found = {t.index for t in graph.tensors if t.constant}
+    found.add(-1)
     for op in graph.ops:
-        if op.inputs and all(i < 0 or i in found for i in op.inputs):
+        if op.inputs and found.issuperset(op.inputs):
             found.update(op.outputs)
     return found
 
 
-def _find_shared_input(graph: Graph, op: Op, *, share_reshapes: bool) -> int | None:
-    """Return the input in whose bytes the result of ``op`` lies, where there is one."""
-    if len(op.outputs) != 1 or not op.inputs:
-        return None
-    source = op.inputs[0]
-    if op.kind is OpKind.RESHAPE:
-        same = source >= 0 and graph.tensors[source].nbytes == graph.tensors[op.outputs[0]].nbytes
-        return source if share_reshapes and same else None
-    if graph.format not in (None, ModelFormat.KERAS, ModelFormat.H5):
-        return None
-    return source if _is_folded(graph, op) else None
+def _find_shared(graph: Graph, *, share_reshapes: bool) -> dict[int, int]:
+    """Map each tensor that needs no memory of its own to the tensor in whose bytes it lies."""
+    tensors = graph.tensors
+    found: dict[int, int] = {}
+    if share_reshapes:
+        for op in graph.ops:
+            if op.kind is OpKind.RESHAPE and op.inputs[0] >= 0:
+                source, result = op.inputs[0], op.outputs[0]
+                if tensors[source].nbytes == tensors[result].nbytes:
+                    found[result] = source
+    if graph.format in (None, ModelFormat.KERAS, ModelFormat.H5):
+        found.update(_find_folded(graph))
+    return found
 
 
-def _is_folded(graph: Graph, op: Op) -> bool:
-    """Whether a converter folds ``op`` of an undeployed network into the operation before it."""
-    if op.kind is OpKind.BATCH_NORM:
-        allowed = True
-    else:
-        function = op.attributes.get("activation")
-        allowed = op.kind is OpKind.ACTIVATION and function in _FUSED_FUNCTIONS
-    source = op.inputs[0]
-    if not allowed or len(graph.consumers.get(source, ())) != 1:
-        return False
-    producer = graph.producers.get(source)
-    if producer is None:
-        return False
-    before = graph.ops[producer]
-    return before.kind in _FUSING or (
-        before.kind is OpKind.BATCH_NORM and _is_folded(graph, before)
-    )
+def _find_folded(graph: Graph) -> dict[int, int]:
+    """Map the results of what converters fold into the operation before to that one's result."""
+    num_uses = Counter(chain.from_iterable(op.inputs for op in graph.ops))
+    num_uses.update(graph.outputs)
+    found: dict[int, int] = {}
+    # Results into which a further operation can be folded.
+    open_ends: set[int] = set()
+    for op in graph.ops:
+        kind = op.kind
+        if kind in _FUSING:
+            open_ends.add(op.outputs[0])
+            continue
+        function = op.attributes.get("activation") if kind is OpKind.ACTIVATION else None
+        if kind is OpKind.BATCH_NORM or function in _FUSED_FUNCTIONS:
+            source = op.inputs[0]
+            if source in open_ends and num_uses[source] == 1:
+                found[op.outputs[0]] = source
+                open_ends.add(op.outputs[0])
+    return found
 
 
 def _find_peak(spans: list[_Span], offsets: list[int]) -> int:
@@ -224,9 +230,7 @@ def _place_greedily(spans: list[_Span], num_ops: int, alignment: int, direction:
     offsets = [0] * len(spans)
     # For each operation, the placed spans alive there: only these can be in the way.
     alive: list[list[int]] = [[] for _ in range(max(num_ops, 1))]
-    order = sorted(
-        range(len(spans)), key=lambda i: (-spans[i].num_bytes, direction * spans[i].first)
-    )
+    order = sorted(range(len(spans)), key=lambda i: (-spans[i].num_bytes, direction * i))
     for index in order:
         span = spans[index]
         neighbours: set[int] = set()

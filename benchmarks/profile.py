@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevision.benchmarks.macs import MacCount, ParamCount, count_macs, count_params
+from edgevision.benchmarks.macs import MacCount, count_macs
 from edgevision.benchmarks.memory import plan_memory
+from edgevision.benchmarks.params import ParamCount, count_params
 from edgevision.errors import InvalidConfigError, InvalidModelError
-from edgevision.graph.graph import Graph, Op
+from edgevision.graph.graph import Graph, Op, Tensor
 from edgevision.specs import ModelFormat
 
 _DEFAULTS: Mapping[str, object] = {
@@ -202,7 +203,7 @@ def _profile_layer(graph: Graph, op: Op, macs: MacCount, params: ParamCount) -> 
     return LayerProfile(
         index=op.index,
         op=op.name,
-        name=op.label or (outputs[0].name if outputs else ""),
+        name=op.label or _shorten_name(outputs),
         output_shape=_fix_shape(outputs[0].shape) if outputs else (),
         macs=macs.per_op.get(op.index),
         params=params.per_op.get(op.index, 0),
@@ -210,10 +211,15 @@ def _profile_layer(graph: Graph, op: Op, macs: MacCount, params: ParamCount) -> 
     )
 
 
+def _shorten_name(outputs: list[Tensor]) -> str:
+    """Name an operation after its output; converters string together all that they fused."""
+    return outputs[0].name.partition(";")[0] if outputs else ""
+
+
 def _fix_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(d if d >= 0 else 1 for d in shape)
+    return tuple(d if d >= 0 else 1 for d in shape) if shape and min(shape) < 0 else shape
 
 
 def _count_dtypes(graph: Graph) -> dict[str, int]:
-    indices = {*graph.inputs, *(i for op in graph.ops for i in op.outputs if i >= 0)}
-    return dict(Counter(graph.tensors[i].dtype for i in sorted(indices)))
+    written = [i for op in graph.ops for i in op.outputs if i >= 0]
+    return dict(Counter([graph.tensors[i].dtype for i in (*graph.inputs, *written)]))

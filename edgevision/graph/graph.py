@@ -64,16 +64,19 @@ class Tensor:
     @property
     def size(self) -> int:
         """Number of elements; a dynamic dimension counts as 1."""
-        return prod(max(int(d), 1) if d < 0 else int(d) for d in self.shape)
+        shape = self.shape
+        # Asked for a hundred times per network: no generator where nothing is dynamic.
+        return prod(shape) if not shape or min(shape) >= 0 else prod(max(d, 1) for d in shape)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the elements, without alignment."""
+        item_bytes = ITEM_BYTES.get(self.dtype)
+        if item_bytes is not None:
+            return self.size * item_bytes
         if self.dtype in ("int4", "uint4"):
             return (self.size + 1) // 2
-        if self.dtype == "int2":
-            return (self.size + 3) // 4
-        return self.size * ITEM_BYTES.get(self.dtype, 0)
+        return (self.size + 3) // 4 if self.dtype == "int2" else 0
 
     @property
     def static(self) -> bool:
