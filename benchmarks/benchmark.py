@@ -13,7 +13,7 @@ from edgevision.benchmarks.environment import describe_environment, find_disturb
 from edgevision.benchmarks.latency import Latency, measure_latencies
 from edgevision.benchmarks.probe import Probe, make_inputs, probe_model
 from edgevision.benchmarks.profile import Profile, profile
-from edgevision.errors import DelegateError, InvalidConfigError
+from edgevision.errors import DelegateError, EdgeVisionError, InvalidConfigError
 from edgevision.runtime.isolate import run_isolated
 from edgevision.runtime.sessions import open_session, parse_device
 from edgevision.specs import Device, Progress
@@ -157,14 +157,15 @@ def _probe(row: BenchmarkRow, done: int, total: int, progress: Progress | None) 
     """Run the model once in a child process."""
     if progress:
         progress("probing", done, total)
-    outcome = run_isolated(
-        probe_model, row.file, str(row.device), row.threads, timeout_s=PROBE_SECONDS
-    )
-    if outcome.ok:
-        row = replace(row, probe=outcome.value)
+    try:
+        probe = run_isolated(
+            probe_model, row.file, str(row.device), row.threads, timeout_s=PROBE_SECONDS
+        )
+    except EdgeVisionError as error:
+        status = UNAVAILABLE if isinstance(error, DelegateError) else FAILED
+        row = replace(row, status=status, reason=str(error))
     else:
-        status = UNAVAILABLE if isinstance(outcome.error, DelegateError) else FAILED
-        row = replace(row, status=status, reason=str(outcome.error or outcome.failure))
+        row = replace(row, probe=probe)
     if progress:
         progress("probing", done + 1, total)
     return row

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import typer
 
@@ -29,7 +30,7 @@ EXIT_DONE, EXIT_GATE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 # Typer carries its own Click since 0.26 and used the public package before: reach the base of its
 # usage errors through a name that both have.
-_UsageError = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+_UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 
 
 def _create_app() -> typer.Typer:
@@ -100,7 +101,7 @@ def _report_failure(error: Exception, arguments: Sequence[str]) -> int:
     return code
 
 
-def _describe(error: Exception, arguments: Sequence[str]) -> str:
+def _describe(error: Any, arguments: Sequence[str]) -> str:
     """Say what happened and what to do, in one line."""
     if isinstance(error, EdgeVisionError):
         return str(error)

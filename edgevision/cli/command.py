@@ -54,9 +54,9 @@ def command(app: typer.Typer, name: str, *, panel: str) -> Callable[[Callable[..
             for n, a in _SHARED
         ]
         # Typer reads both the signature and the annotations of what it registers.
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        vars(run)["__signature__"] = inspect.Signature(parameters)
         run.__annotations__ = {p.name: p.annotation for p in parameters}
-        del run.__wrapped__  # type: ignore[attr-defined]
+        vars(run).pop("__wrapped__")
         app.command(name, rich_help_panel=panel)(run)
 
     return register

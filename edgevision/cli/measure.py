@@ -58,7 +58,9 @@ def profile_target(
     """Count MACs, parameters and memory; no TensorFlow, no training, no image needed."""
     from edgevision.benchmarks.profile import profile
 
-    result = profile(target, alpha=alpha, input_size=parse_size(input_size), num_classes=classes)
+    chosen = {"alpha": alpha, "input_size": parse_size(input_size), "num_classes": classes}
+    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    result = profile(target, **given)
     document = result.to_dict()
     terminal.finish(document, lambda console: _render_profile(console, document, per_layer))
 
@@ -71,7 +73,7 @@ def _render_profile(console: Any, document: dict[str, Any], per_layer: bool) -> 
                 layer["name"],
                 layer["op"],
                 "x".join(map(str, layer["output_shape"])),
-                f"{layer['macs']:,}",
+                "–" if layer["macs"] is None else f"{layer['macs']:,}",
                 f"{layer['params']:,}",
                 f"{layer['output_bytes']:,}",
             )

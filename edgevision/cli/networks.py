@@ -61,8 +61,8 @@ def build(
     labels: LabelsFile = None,
 ) -> None:
     """Write a network as a Keras model, its preprocessing inside."""
+    from edgevision.graph.contracts import read_labels
     from edgevision.models.build import build_file
-    from edgevision.runtime.load import read_labels
 
     result = build_file(
         name,

@@ -6,7 +6,7 @@ import os
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,6 +106,24 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
             remedy="put .jpg or .png files there",
         )
     return images
+
+
+def expand_images(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Turn a mixture of files and folders into files, in the order given.
+
+    Args:
+        sources: Image files, taken as they are, and folders, searched by ``list_images``.
+
+    Raises:
+        MissingFileError: One of them does not exist.
+        DataError: A folder holds no image.
+    """
+    found: list[Path] = []
+    for source in map(Path, sources):
+        if not source.exists():
+            raise MissingFileError("no such image", received=source, remedy="check the path")
+        found += list_images(source) if source.is_dir() else [source]
+    return found
 
 
 def scan_images(folder: Path) -> tuple[list[Path], Counter[str]]:
