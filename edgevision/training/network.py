@@ -1,0 +1,148 @@
+"""The network in its training form: backbone and head, logits, and how BatchNorm behaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgevision.backends import import_backend
+from edgevision.contract import Contract
+from edgevision.graph.contracts import write_contract
+from edgevision.models.registry import create_model, head_layers
+from edgevision.outputs import atomic_path
+from edgevision.training.config import TrainingConfig
+from edgevision.training.learner import Learner, Objective
+
+# Statistics that average over the last ten steps or so: the networks' own 0.99 and 0.999 would
+# still be half their starting values after a few hundred steps, and validation would be garbage.
+SCRATCH_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Network:
+    """A classifier split where its head begins.
+
+    Attributes:
+        model: Image to logits.
+        backbone: Image to pooled features.
+        head: Pooled features to logits; shares its layers with ``model``.
+        frozen_statistics: Whether BatchNorm keeps the statistics it came with. It does when trained
+            weights are fine-tuned: a few hundred images can not replace what a million gave.
+            Scales and offsets are trained either way.
+    """
+
+    model: Any
+    backbone: Any
+    head: Any
+    frozen_statistics: bool
+
+    def head_learner(self, objective: Objective) -> Learner:
+        """Return a learner of the head alone; its inputs are features."""
+
+        def run(features: Any, training: bool) -> Any:
+            return self.head(features, training=training)
+
+        trainable = self.head.trainable_variables
+        return Learner(run, self.head, objective=objective, trainable=trainable)
+
+    def learner(self, objective: Objective) -> Learner:
+        """Return a learner of everything; its inputs are images."""
+
+        def run(images: Any, training: bool) -> Any:
+            own_statistics = training and not self.frozen_statistics
+            return self.head(self.backbone(images, training=own_statistics), training=training)
+
+        trainable = self.model.trainable_variables
+        return Learner(run, self.model, objective=objective, trainable=trainable)
+
+
+def build_network(config: TrainingConfig, num_classes: int, *, load_weights: bool) -> Network:
+    """Build the network that ``config`` names.
+
+    Args:
+        config: The options.
+        num_classes: Outputs.
+        load_weights: Whether to load ``config.weights``; not needed when a checkpoint follows.
+
+    Raises:
+        InvalidConfigError: Unknown network, or a choice out of range.
+        InvalidModelError: The weights file does not fit.
+    """
+    keras = import_backend("keras")
+    keras.utils.set_random_seed(config.seed % 2**32)
+    model = create_model(
+        config.name,
+        alpha=config.alpha,
+        input_size=config.input_size,
+        num_classes=num_classes,
+        dropout=config.dropout,
+        weights=config.weights if load_weights else None,
+        classifier_activation=None,
+    )
+    pooled = model.get_layer(head_layers(model)[0]).output
+    if config.weights is None:
+        _shorten_memory(model)
+    return Network(
+        model=model,
+        backbone=keras.Model(model.inputs, pooled, name="backbone"),
+        head=keras.Model(pooled, model.outputs[0], name="head"),
+        frozen_statistics=config.weights is not None,
+    )
+
+
+@contextmanager
+def training_precision() -> Iterator[None]:
+    """Compute in half precision (with loss scaling) inside this block where there is a GPU."""
+    tf, keras = import_backend("tensorflow"), import_backend("keras")
+    before = keras.config.dtype_policy()
+    if tf.config.list_physical_devices("GPU"):
+        keras.config.set_dtype_policy("mixed_float16")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def save_model(
+    weights: list[NDArray[Any]], path: Path, *, config: TrainingConfig, contract: Contract
+) -> None:
+    """Write a float32 model with softmax, ready for inference, its contract inside.
+
+    Args:
+        weights: Of ``Network.model``.
+        path: The ``.keras`` file.
+        config: The options that the network was built with.
+        contract: Preprocessing and labels.
+
+    Raises:
+        OutputError: The place can not be written.
+    """
+    keras = import_backend("keras")
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        model = create_model(
+            config.name,
+            alpha=config.alpha,
+            input_size=config.input_size,
+            num_classes=len(contract.labels),
+            dropout=config.dropout,
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
+    model.set_weights(weights)
+    with atomic_path(path) as temporary:
+        model.save(temporary)
+        write_contract(temporary, contract, temporary)
+
+
+def _shorten_memory(model: Any) -> None:
+    keras = import_backend("keras")
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = min(layer.momentum, SCRATCH_MOMENTUM)
