@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +42,10 @@ def probe_model(path: str, device: str, threads: int | None) -> Probe:
         threads: Threads of the interpreter.
     """
     _load_interpreter(Path(path))
-    before = _peak_resident_bytes()
+    before = _start_memory_watch()
     session = open_session(path, device=device, threads=threads)
     session.run(make_inputs(session))
-    grown = _peak_resident_bytes() - before
+    grown = max(0, _read_peak_bytes() - before)
     return Probe(backend=session.backend, placement=session.placement(), peak_memory_bytes=grown)
 
 
@@ -82,8 +83,24 @@ def _load_interpreter(path: Path) -> None:
         find_interpreter()
 
 
-def _peak_resident_bytes() -> int:
-    """Return the largest resident size so far; 0 where the system does not tell."""
+def _start_memory_watch() -> int:
+    """Forget earlier peaks where the system allows it; return the resident bytes now."""
+    try:
+        # Linux: 5 resets the peak (VmHWM) to the present size; see proc(5), clear_refs.
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return _read_peak_bytes()
+    return pages * os.sysconf("SC_PAGESIZE")
+
+
+def _read_peak_bytes() -> int:
+    """Return the largest resident size since the watch began; 0 where the system does not tell."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return next(int(li.split()[1]) * 1024 for li in status.splitlines() if "VmHWM" in li)
+    except (OSError, StopIteration):
+        pass
     if sys.platform == "win32":
         return 0
     import resource

@@ -39,7 +39,7 @@ class Terminal:
         from rich.console import Console
 
         console = Console(highlight=False)
-        return console if console.is_terminal else Console(highlight=False, width=160)
+        return console if console.is_terminal else Console(highlight=False, width=200)
 
     @cached_property
     def err(self) -> Console:
