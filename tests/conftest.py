@@ -16,3 +16,13 @@ def real_data() -> Path:
     if not path.is_dir():
         pytest.fail(f"EDGEVISION_TEST_DATA names no folder: {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_tflite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A float classifier of three classes for 8x8 RGB images, without a contract."""
+    from tiny_models import build_classifier
+
+    path = tmp_path_factory.mktemp("tiny") / "tiny.tflite"
+    path.write_bytes(build_classifier())
+    return path

@@ -26,6 +26,7 @@ from edgevision.graph.contract_guesses import (
 from edgevision.graph.flatbuffer import add_metadata
 from edgevision.graph.graph import Graph
 from edgevision.graph.onnx_properties import read_properties, write_property
+from edgevision.graph.reader import find_format
 from edgevision.graph.tflite import map_file, read_metadata, read_tflite
 from edgevision.graph.tflite_metadata import (
     CONTRACT_NAME,
@@ -38,7 +39,7 @@ from edgevision.graph.tflite_metadata import (
     parse_labels,
 )
 from edgevision.outputs import atomic_path, write_bytes
-from edgevision.specs import ResizeRule, Task
+from edgevision.specs import ModelFormat, ResizeRule, Task
 
 PROPERTY_NAME = "edgevision"
 
@@ -62,9 +63,7 @@ def read_contract(path: str | Path) -> Contract | None:
         InvalidModelError: The file or its contract is damaged.
     """
     place = Path(path)
-    if not place.exists():
-        raise MissingFileError("there is no such model file", received=place)
-    reader = None if place.is_dir() else _READERS.get(place.suffix.lower())
+    reader = _READERS.get(find_format(place))
     return reader(place) if reader is not None else None
 
 
@@ -83,10 +82,8 @@ def write_contract(path: str | Path, contract: Contract, output: str | Path | No
         OutputError: The result can not be written.
     """
     place = Path(path)
-    if not place.exists():
-        raise MissingFileError("there is no such model file", received=place)
-    writer = _WRITERS.get(place.suffix.lower())
-    if writer is None or place.is_dir():
+    writer = _WRITERS.get(find_format(place))
+    if writer is None:
         raise InvalidConfigError(
             "a contract can be written into .tflite, .onnx and .keras files only", received=place
         )
@@ -252,14 +249,14 @@ def _write_keras_contract(path: Path, contract: Contract, output: Path) -> None:
 
 
 _READERS = {
-    ".tflite": _read_tflite_contract,
-    ".onnx": _read_onnx_contract,
-    ".keras": _read_keras_contract,
+    ModelFormat.TFLITE: _read_tflite_contract,
+    ModelFormat.ONNX: _read_onnx_contract,
+    ModelFormat.KERAS: _read_keras_contract,
 }
 _WRITERS = {
-    ".tflite": _write_tflite_contract,
-    ".onnx": _write_onnx_contract,
-    ".keras": _write_keras_contract,
+    ModelFormat.TFLITE: _write_tflite_contract,
+    ModelFormat.ONNX: _write_onnx_contract,
+    ModelFormat.KERAS: _write_keras_contract,
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ import numpy as np
 from edgevision.errors import InvalidConfigError
 from edgevision.graph.archives import append_files, read_files
 from edgevision.graph.flatbuffer_cleanup import remove_unused_buffers
+from edgevision.graph.flatbuffer_packing import load_schema, pack_model
 from edgevision.graph.graph import Graph
 from edgevision.graph.model_editor import ModelEditor
-from edgevision.graph.tables import Table
 from edgevision.graph.tflite import locate_buffers, open_model, read_tflite
 from edgevision.graph.tflite_schema import RAW_TYPES
 from edgevision.specs import Quantization
@@ -27,6 +28,7 @@ __all__ = [
     "ModelEditor",
     "add_metadata",
     "append_files",
+    "create_empty_model",
     "extract_outputs",
     "extract_part",
     "read_files",
@@ -35,6 +37,19 @@ __all__ = [
 ]
 
 Array = np.ndarray[Any, Any]
+
+
+def create_empty_model() -> bytes:
+    """Return a model without tensors and operations, to be filled through ``ModelEditor``.
+
+    Raises:
+        BackendUnavailableError: ``ai-edge-litert`` is not installed.
+    """
+    schema = load_schema()
+    subgraph = schema.SubGraphT(tensors=[], inputs=[], outputs=[], operators=[], name=b"main")
+    model = schema.ModelT(version=3, operatorCodes=[], buffers=[schema.BufferT()])
+    model.subgraphs = [subgraph]
+    return pack_model(schema, model)
 
 
 def replace_constants(model: bytes, constants: Mapping[int, Array], *, subgraph: int = 0) -> bytes:
@@ -59,8 +74,10 @@ def replace_constants(model: bytes, constants: Mapping[int, Array], *, subgraph:
     for index, array in constants.items():
         _check_replacement(graph, index, array)
     root = open_model(model)
-    users = _list_users(root)
-    buffers = {i: _buffer_of(root.tables(2)[subgraph].tables(0)[i]) for i in constants}
+    used = [[t.scalar(2, "I", 0) for t in table.tables(0)] for table in root.tables(2)]
+    buffers = {i: used[subgraph][i] for i in constants}
+    # Converters store equal constants once: a patch must not reach the others.
+    users = Counter(chain.from_iterable(used))
     if any(users[buffer] > 1 for buffer in buffers.values()):
         return _replace_by_packing(model, constants, subgraph)
     spans = locate_buffers(root)
@@ -162,15 +179,6 @@ def _check_replacement(graph: Graph, index: int, array: Array) -> None:
             received=f"{array.dtype}{list(array.shape)} for {tensor.dtype}{list(tensor.shape)}",
             remedy="use ModelEditor.set_constant to change them",
         )
-
-
-def _list_users(root: Table) -> Counter[int]:
-    """Count the tensors of all subgraphs that use each buffer."""
-    return Counter(_buffer_of(tensor) for graph in root.tables(2) for tensor in graph.tables(0))
-
-
-def _buffer_of(tensor: Table) -> int:
-    return int(tensor.scalar(2, "I", 0))
 
 
 def _replace_by_packing(model: bytes, constants: Mapping[int, Array], subgraph: int) -> bytes:

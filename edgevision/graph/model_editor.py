@@ -7,20 +7,19 @@ archive of associated files, if any, at the end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib import import_module
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from edgevision.errors import BackendUnavailableError, InvalidConfigError, UnsupportedOpError
+from edgevision.errors import InvalidConfigError, UnsupportedOpError
 from edgevision.graph.archives import append_files, split_files
 from edgevision.graph.flatbuffer_cleanup import keep_between, remove_unused, sort_operators
-from edgevision.graph.tflite import Span, locate_buffers, open_model, read_tflite
+from edgevision.graph.flatbuffer_packing import load_schema, pack_model, unpack_model
+from edgevision.graph.tflite import locate_buffers, open_model, read_tflite
 from edgevision.graph.tflite_schema import (
     BUILTIN_NAMES,
     CUSTOM_CODE,
-    IDENTIFIER,
     PLACEHOLDER_CODE,
     TENSOR_TYPES,
 )
@@ -28,29 +27,7 @@ from edgevision.specs import Quantization
 
 Array = np.ndarray[Any, Any]
 
-_ALIGNMENT = 16
-_MAX_BYTES = 2**31 - 1
 _TYPE_CODES = {name: code for code, (name, _) in TENSOR_TYPES.items()}
-_SCHEMA_MODULES = (
-    "ai_edge_litert.schema_py_generated",
-    "tensorflow.lite.python.schema_py_generated",
-)
-
-
-def load_schema() -> Any:
-    """Import the generated classes of the TFLite schema (0.2 s; only editing needs them).
-
-    Raises:
-        BackendUnavailableError: No package that brings them is installed.
-    """
-    for module in _SCHEMA_MODULES:
-        try:
-            return import_module(module)
-        except ImportError:
-            continue
-    raise BackendUnavailableError(
-        "changing a .tflite file needs ai-edge-litert, which is not installed", extra="tf"
-    )
 
 
 class ModelEditor:
@@ -79,12 +56,7 @@ class ModelEditor:
             raise UnsupportedOpError("a model with constants in other files can not be changed")
         self.schema = load_schema()
         _, self.files = split_files(model)
-        self.model = self.schema.ModelT.InitFromObj(self.schema.Model.GetRootAs(model, 0))
-        for buffer, span in zip(self.model.buffers or [], locate_buffers(root), strict=True):
-            _move_inside(buffer, span, model)
-        for subgraph in self.model.subgraphs:
-            for op in subgraph.operators or []:
-                _move_options_inside(op, model)
+        self.model = unpack_model(self.schema, model, locate_buffers(root))
 
     def to_bytes(self) -> bytes:
         """Pack the model.
@@ -93,21 +65,9 @@ class ModelEditor:
             InvalidModelError: The operations depend on each other in a circle.
             UnsupportedOpError: The model is larger than the 2 GiB that the format allows.
         """
-        import flatbuffers
-
         for subgraph in self.model.subgraphs:
             subgraph.operators = sort_operators(subgraph.operators or [])
-        buffers = self.model.buffers
-        num_bytes = sum(len(b.data) for b in buffers if b.data is not None)
-        if num_bytes + (1 << 20) > _MAX_BYTES:
-            raise UnsupportedOpError("a .tflite file holds at most 2 GiB", received=num_bytes)
-        builder = flatbuffers.Builder(num_bytes + 32 * len(buffers) + (1 << 18))
-        self.model.buffers = [_AlignedBuffer(self.schema, b.data) for b in buffers]
-        try:
-            builder.Finish(self.model.Pack(builder), IDENTIFIER)
-        finally:
-            self.model.buffers = buffers
-        return append_files(bytes(builder.Output()), self.files)
+        return append_files(pack_model(self.schema, self.model), self.files)
 
     def add_buffer(self, data: bytes | Array) -> int:
         """Add a buffer and return its index."""
@@ -220,6 +180,7 @@ class ModelEditor:
         Raises:
             InvalidConfigError: There is no such operation, options table or field.
         """
+        self._check_tensors([*inputs, *outputs], subgraph, lowest=-1)
         op = self.schema.OperatorT(inputs=list(inputs), outputs=list(outputs))
         op.opcodeIndex = self.add_opcode(name, version=version)
         if options is not None:
@@ -248,11 +209,13 @@ class ModelEditor:
 
     def set_inputs(self, tensors: Sequence[int], *, subgraph: int = 0) -> None:
         """Choose the input tensors; signatures of the subgraph are dropped."""
+        self._check_tensors(tensors, subgraph)
         self.model.subgraphs[subgraph].inputs = list(tensors)
         self._drop_signatures(subgraph)
 
     def set_outputs(self, tensors: Sequence[int], *, subgraph: int = 0) -> None:
         """Choose the output tensors; signatures of the subgraph are dropped."""
+        self._check_tensors(tensors, subgraph)
         self.model.subgraphs[subgraph].outputs = list(tensors)
         self._drop_signatures(subgraph)
 
@@ -272,6 +235,7 @@ class ModelEditor:
             outputs: Tensor index by result name.
             subgraph: The subgraph that it runs.
         """
+        self._check_tensors([*inputs.values(), *outputs.values()], subgraph)
         kept = [s for s in self.model.signatureDefs or [] if bytes(s.signatureKey) != key.encode()]
         maps = [
             [self.schema.TensorMapT(name=name, tensorIndex=i) for name, i in names.items()]
@@ -318,12 +282,16 @@ class ModelEditor:
         remove_unused(self.model)
 
     def _tensor(self, index: int, subgraph: int) -> Any:
-        tensors = self.model.subgraphs[subgraph].tensors
-        if not 0 <= index < len(tensors):
-            raise InvalidConfigError(
-                "the model has no such tensor", received=f"{index} of {len(tensors)}"
-            )
-        return tensors[index]
+        self._check_tensors([index], subgraph)
+        return self.model.subgraphs[subgraph].tensors[index]
+
+    def _check_tensors(self, indices: Iterable[int], subgraph: int, *, lowest: int = 0) -> None:
+        count = len(self.model.subgraphs[subgraph].tensors)
+        for index in indices:
+            if not lowest <= index < count:
+                raise InvalidConfigError(
+                    "the model has no such tensor", received=f"{index} of {count}"
+                )
 
     def _set_options(self, op: Any, table: str, fields: Mapping[str, Any]) -> None:
         kind = getattr(self.schema.BuiltinOptions, table, None)
@@ -342,41 +310,6 @@ class ModelEditor:
     def _drop_signatures(self, subgraph: int) -> None:
         every = self.model.signatureDefs or []
         self.model.signatureDefs = [s for s in every if s.subgraphIndex != subgraph] or None
-
-
-class _AlignedBuffer:
-    """Packs one buffer with the 16-byte alignment that the Python schema classes forget."""
-
-    def __init__(self, schema: Any, data: Array | None) -> None:
-        self._schema = schema
-        self._data = data
-
-    def Pack(self, builder: Any) -> int:  # noqa: N802 - called by the schema classes
-        vector = None if self._data is None else self._pack_vector(builder, bytes(self._data))
-        self._schema.BufferStart(builder)
-        if vector is not None:
-            self._schema.BufferAddData(builder, vector)
-        return int(self._schema.BufferEnd(builder))
-
-    def _pack_vector(self, builder: Any, data: bytes) -> Any:
-        builder.StartVector(1, len(data), _ALIGNMENT)
-        builder.head -= len(data)
-        builder.Bytes[builder.head : builder.head + len(data)] = data
-        return builder.EndVector()
-
-
-def _move_inside(buffer: Any, span: Span, model: bytes) -> None:
-    """Turn a buffer of either layout into one that holds its data."""
-    start, num_bytes = span
-    buffer.data = np.frombuffer(model, "u1", num_bytes, start) if num_bytes else None
-    buffer.offset = buffer.size = 0
-
-
-def _move_options_inside(op: Any, model: bytes) -> None:
-    if op.largeCustomOptionsOffset > 1:
-        start, num_bytes = op.largeCustomOptionsOffset, op.largeCustomOptionsSize
-        op.customOptions = np.frombuffer(model, "u1", num_bytes, start)
-    op.largeCustomOptionsOffset = op.largeCustomOptionsSize = 0
 
 
 def _to_bytes(array: Array) -> Array:

@@ -20,7 +20,7 @@ _U16, _I32, _U32 = (_SCALARS[code] for code in "HiI")
 
 # A sound file refers to each of its bytes about once. A damaged one may point at the same large
 # table from many places: the work is bounded by this many times the file's size.
-_VISITS_PER_BYTE = 16
+_VISITS_PER_BYTE = 2
 
 
 class Source:

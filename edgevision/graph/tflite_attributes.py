@@ -194,11 +194,11 @@ def _complete_conv(values: Attributes, _options: Table | None, inputs: Inputs) -
 def _complete_depthwise(values: Attributes, _options: Table | None, inputs: Inputs) -> None:
     image, weights = _shape(inputs, 0), _shape(inputs, 1)
     values["kernel"] = weights[1:3]
-    channels = image[3] if len(image) == 4 and image[3] > 0 else 0
-    if channels and len(weights) == 4:
+    filters = weights[3] if len(weights) == 4 else 1
+    if len(image) == 4 and image[3] > 0:
         # Old files leave the field at 0; the shapes always tell.
-        values["depth_multiplier"] = weights[3] // channels
-    values["groups"] = channels or weights[-1] // max(values["depth_multiplier"], 1)
+        values["depth_multiplier"] = filters // image[3]
+    values["groups"] = filters // max(values["depth_multiplier"], 1)
 
 
 def _complete_transpose_conv(values: Attributes, _options: Table | None, inputs: Inputs) -> None:

@@ -151,9 +151,9 @@ def parse_labels(content: bytes) -> tuple[str, ...]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidModelError("a label file must be UTF-8 text", received=error) from error
-    return tuple(
-        line.removesuffix("\r") for line in text.rstrip("\r\n").split("\n") if text.strip()
-    )
+    if not text.strip():
+        return ()
+    return tuple(line.removesuffix("\r") for line in text.rstrip("\r\n").split("\n"))
 
 
 def _decode_normalization(inputs: Sequence[Table]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from edgevision.errors import InvalidModelError
+from edgevision.graph.archives import append_files, read_file, read_files, replace_file, split_files
+
+
+def test_files_are_stored_uncompressed_and_the_same_every_time() -> None:
+    model = append_files(b"model", {"a": b"x" * 1000})
+    assert b"x" * 1000 in model
+    assert model == append_files(b"model", {"a": b"x" * 1000})
+
+
+def test_a_file_without_archive_has_no_files(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(b"model")
+    assert read_files(path) == {}
+    assert read_file(path, "a") is None
+    assert split_files(b"PK\x05\x06 but no zip") == (b"PK\x05\x06 but no zip", {})
+
+
+def test_oversized_archives_are_refused() -> None:
+    many = append_files(b"", {f"{i}": b"" for i in range(257)})
+    with pytest.raises(InvalidModelError, match="far too large"):
+        read_files(many)
+
+
+def test_replacing_keeps_the_other_files(tmp_path: Path) -> None:
+    source, output = tmp_path / "a.keras", tmp_path / "b.keras"
+    with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", "{}" * 100)
+        archive.writestr("edgevision.json", "old")
+    replace_file(source, "edgevision.json", b"new", output)
+    assert read_files(output) == {"config.json": b"{}" * 100, "edgevision.json": b"new"}
+    assert read_file(output, "edgevision.json") == b"new"
+    source.write_bytes(b"no zip")
+    with pytest.raises(InvalidModelError, match=r"\.keras archive"):
+        replace_file(source, "edgevision.json", b"new", output)
