@@ -107,11 +107,7 @@ def plan_memory(
             "the alignment must be at least 1", received=f"alignment_bytes={alignment_bytes}"
         )
     spans = _find_lifetimes(graph, share_reshapes=share_reshapes, keep_inputs=keep_inputs)
-    bound = _find_lower_bound(spans, len(graph.ops))
-    offsets = _place_greedily(spans, len(graph.ops), alignment_bytes, 1)
-    if _find_peak(spans, offsets) > bound:
-        again = _place_greedily(spans, len(graph.ops), alignment_bytes, -1)
-        offsets = min(offsets, again, key=lambda found: _find_peak(spans, found))
+    offsets, peak, bound = _place(spans, len(graph.ops), alignment_bytes)
     buffers = tuple(
         Buffer(
             tensor=span.tensor,
@@ -125,10 +121,17 @@ def plan_memory(
     )
     return MemoryPlan(
         buffers=buffers,
-        peak_bytes=_find_peak(spans, offsets),
+        peak_bytes=peak,
         lower_bound_bytes=bound,
         alignment_bytes=alignment_bytes,
     )
+
+
+def measure_memory(graph: Graph) -> tuple[int, int]:
+    """Return peak and lower bound of ``plan_memory(graph)``, in bytes, without the plan."""
+    spans = _find_lifetimes(graph, share_reshapes=True, keep_inputs=False)
+    _, peak, bound = _place(spans, len(graph.ops), TFLITE_ALIGNMENT)
+    return peak, bound
 
 
 @dataclass(slots=True)
@@ -217,29 +220,37 @@ def _find_folded(graph: Graph) -> dict[int, int]:
     return found
 
 
-def _find_peak(spans: list[_Span], offsets: list[int]) -> int:
-    ends = (offset + span.num_bytes for span, offset in zip(spans, offsets, strict=True))
-    return max(ends, default=0)
+def _place(spans: list[_Span], num_ops: int, alignment: int) -> tuple[list[int], int, int]:
+    """Return the offset of every span, the peak, and its lower bound."""
+    bound = _find_lower_bound(spans, num_ops)
+    order = sorted(range(len(spans)), key=lambda i: -spans[i].num_bytes)
+    offsets, peak = _place_in_order(spans, order, num_ops, alignment)
+    if peak > bound:
+        order = sorted(order, key=lambda i: (-spans[i].num_bytes, -i))
+        others, other_peak = _place_in_order(spans, order, num_ops, alignment)
+        if other_peak < peak:
+            offsets, peak = others, other_peak
+    return offsets, peak, bound
 
 
-def _place_greedily(spans: list[_Span], num_ops: int, alignment: int, direction: int) -> list[int]:
-    """Return the offset of every span: largest first, each into the smallest gap that fits.
-
-    Spans of equal size are placed in the order of their use; with ``direction`` -1 in reverse.
-    """
+def _place_in_order(
+    spans: list[_Span], order: list[int], num_ops: int, alignment: int
+) -> tuple[list[int], int]:
+    """Place each span into the smallest gap that fits; return the offsets and the peak."""
     offsets = [0] * len(spans)
-    # For each operation, the placed spans alive there: only these can be in the way.
-    alive: list[list[int]] = [[] for _ in range(max(num_ops, 1))]
-    order = sorted(range(len(spans)), key=lambda i: (-spans[i].num_bytes, direction * i))
+    # For each operation, the ranges already taken there: only these can be in the way.
+    taken: list[list[tuple[int, int]]] = [[] for _ in range(max(num_ops, 1))]
+    peak = 0
     for index in order:
         span = spans[index]
-        neighbours: set[int] = set()
-        for op in range(span.first, span.last + 1):
-            neighbours.update(alive[op])
-            alive[op].append(index)
-        placed = sorted((offsets[n], offsets[n] + spans[n].num_bytes) for n in neighbours)
-        offsets[index] = _find_gap(placed, span.num_bytes, alignment)
-    return offsets
+        steps = taken[span.first : span.last + 1]
+        offset = _find_gap(sorted(set(chain.from_iterable(steps))), span.num_bytes, alignment)
+        stop = offset + span.num_bytes
+        for step in steps:
+            step.append((offset, stop))
+        offsets[index] = offset
+        peak = max(peak, stop)
+    return offsets, peak
 
 
 def _find_gap(placed: list[tuple[int, int]], num_bytes: int, alignment: int) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevision.benchmarks.macs import MacCount, count_macs
-from edgevision.benchmarks.memory import plan_memory
+from edgevision.benchmarks.memory import measure_memory
 from edgevision.benchmarks.params import ParamCount, count_params
 from edgevision.errors import InvalidConfigError, InvalidModelError
 from edgevision.graph.graph import Graph, Op, Tensor
@@ -156,7 +156,8 @@ def profile_graph(graph: Graph, *, target: str = "") -> Profile:
         InvalidModelError: An input has a dynamic dimension besides its batch.
     """
     _check_inputs(graph)
-    macs, params, plan = count_macs(graph), count_params(graph), plan_memory(graph)
+    macs, params = count_macs(graph), count_params(graph)
+    peak_bytes, bound_bytes = measure_memory(graph)
     return Profile(
         target=target or graph.name,
         format=graph.format,
@@ -166,8 +167,8 @@ def profile_graph(graph: Graph, *, target: str = "") -> Profile:
         params=params.total,
         trainable_params=params.trainable,
         file_bytes=graph.file_bytes or None,
-        peak_activation_bytes=plan.peak_bytes,
-        activation_lower_bound_bytes=plan.lower_bound_bytes,
+        peak_activation_bytes=peak_bytes,
+        activation_lower_bound_bytes=bound_bytes,
         uncounted_ops=macs.uncounted,
         layers=tuple(_profile_layer(graph, op, macs, params) for op in graph.ops),
     )
@@ -199,21 +200,23 @@ def _check_inputs(graph: Graph) -> None:
 
 
 def _profile_layer(graph: Graph, op: Op, macs: MacCount, params: ParamCount) -> LayerProfile:
-    outputs = [graph.tensors[i] for i in op.outputs if i >= 0]
+    tensors = graph.tensors
+    # An operation without a first output does not exist in sound files.
+    output = tensors[op.outputs[0]] if op.outputs and op.outputs[0] >= 0 else _NOTHING
+    single = len(op.outputs) == 1
     return LayerProfile(
         index=op.index,
         op=op.name,
-        name=op.label or _shorten_name(outputs),
-        output_shape=_fix_shape(outputs[0].shape) if outputs else (),
+        # Converters string together the names of all that they fused.
+        name=op.label or output.name.partition(";")[0],
+        output_shape=_fix_shape(output.shape),
         macs=macs.per_op.get(op.index),
         params=params.per_op.get(op.index, 0),
-        output_bytes=sum(t.nbytes for t in outputs),
+        output_bytes=output.nbytes if single else sum(t.nbytes for t in graph.op_outputs(op)),
     )
 
 
-def _shorten_name(outputs: list[Tensor]) -> str:
-    """Name an operation after its output; converters string together all that they fused."""
-    return outputs[0].name.partition(";")[0] if outputs else ""
+_NOTHING = Tensor(-1, "", (), "")
 
 
 def _fix_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
