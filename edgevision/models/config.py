@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Integral, Real
+from typing import Any
 
 from edgevision.errors import InvalidConfigError
 from edgevision.models.net import Activation, PoolKind
@@ -63,7 +66,7 @@ class NetworkConfig:
             )
 
 
-def parse_size(input_size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
+def parse_size(input_size: int | Sequence[int]) -> tuple[int, int]:
     """Return ``(height, width)`` of one side length or a pair.
 
     Raises:
@@ -72,14 +75,16 @@ def parse_size(input_size: int | tuple[int, int] | list[int]) -> tuple[int, int]
     >>> parse_size(96), parse_size((96, 128))
     ((96, 96), (96, 128))
     """
-    sides = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
+    sides: tuple[Any, ...] = (input_size, input_size)
+    if isinstance(input_size, tuple | list):
+        sides = tuple(input_size)
     if len(sides) != 2 or not all(_is_count(side) for side in sides):
         raise InvalidConfigError(
             "input_size must be a number of pixels or (height, width)",
             received=f"input_size={input_size}",
             remedy="try 224 or (192, 256)",
         )
-    return sides[0], sides[1]
+    return int(sides[0]), int(sides[1])
 
 
 def parse_activation(classifier_activation: str | None) -> Activation:
@@ -123,8 +128,8 @@ def _check_count(name: str, value: object, *, remedy: str = "") -> None:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return not isinstance(value, bool) and isinstance(value, Real)

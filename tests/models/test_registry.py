@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgevision.errors import InvalidConfigError
+from edgevision.models.graph_net import count_macs, count_params
+from edgevision.models.registry import (
+    FEATURE_STRIDES,
+    SPECS,
+    build_feature_graph,
+    build_graph,
+    default_contract,
+    get_spec,
+    list_models,
+)
+from edgevision.specs import ResizeRule, ScoreKind, Task
+
+NAMES = tuple(SPECS)
+
+
+def test_the_zoo_lists_its_networks_with_figures() -> None:
+    infos = {info.name: info for info in list_models()}
+    assert {
+        "mobilenet_v1",
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+        "mobilenet_v3_large",
+        "mobilenet_v3_small_minimalistic",
+        "mobilenet_v3_large_minimalistic",
+    } <= set(infos)
+    info = infos["mobilenet_v2"].to_dict()
+    assert info["task"] == "classify"
+    assert info["input_size"] == [224, 224]
+    assert info["params"] == 3_538_984
+    assert info["macs"] == 300_774_272
+    assert info["paper"] == "arXiv:1801.04381"
+
+
+def test_the_list_is_filtered_by_task() -> None:
+    assert {i.task for i in list_models("classify")} == {Task.CLASSIFY}
+    assert [i.name for i in list_models(Task.CLASSIFY)] == [
+        i.name for i in list_models() if i.task is Task.CLASSIFY
+    ]
+    with pytest.raises(InvalidConfigError, match=r"task=paint.*classify, detect, segment"):
+        list_models("paint")
+
+
+def test_unknown_names_get_suggestions() -> None:
+    with pytest.raises(InvalidConfigError, match=r"did you mean mobilenet_v2.*mobilenet_v1"):
+        get_spec("mobilnet_v2")
+    with pytest.raises(InvalidConfigError, match="known names are mobilenet_v1"):
+        build_graph("no_such_net")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"input_size": 7},
+        {"num_classes": 0},
+        {"alpha": -1},
+        {"channels": 0},
+        {"output_stride": 4},
+        {"pooling": "sum"},
+        {"classifier_activation": "relu"},
+    ],
+)
+def test_bad_choices_are_refused(name: str, choices: dict[str, Any]) -> None:
+    with pytest.raises(InvalidConfigError, match=next(iter(choices))):
+        build_graph(name, **choices)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (96, 128), (225, 255)])
+@pytest.mark.parametrize("alpha", [0.05, 0.37, 1.0, 1.75])
+def test_any_alpha_and_size_builds(name: str, size: tuple[int, int], alpha: float) -> None:
+    graph = build_graph(name, alpha=alpha, input_size=size, num_classes=3, channels=1)
+    assert graph.input_specs()[0].shape == (1, *size, 1)
+    assert graph.output_specs()[0].shape == (1, 3)
+
+
+def test_an_alpha_that_leaves_no_channels_is_refused() -> None:
+    with pytest.raises(InvalidConfigError, match=r"without channels \(alpha=0.01\)"):
+        build_graph("mobilenet_v1", alpha=0.01)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("expanded", [False, True])
+def test_features_lie_at_their_strides(name: str, expanded: bool) -> None:
+    graph = build_feature_graph(name, alpha=0.5, input_size=(64, 96), expanded=expanded)
+    shapes = [spec.shape[1:3] for spec in graph.output_specs()]
+    assert shapes == [(64 // s, 96 // s) for s in FEATURE_STRIDES]
+
+
+def test_expanded_features_are_wider() -> None:
+    plain = build_feature_graph("mobilenet_v2", strides=(16,))
+    wide = build_feature_graph("mobilenet_v2", strides=(16,), expanded=True)
+    assert plain.output_specs()[0].shape == (1, 14, 14, 96)
+    assert wide.output_specs()[0].shape == (1, 14, 14, 96 * 6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_output_stride_16_dilates_the_last_stage(name: str) -> None:
+    choices: dict[str, Any] = {"input_size": 64, "include_top": False}
+    plain = build_graph(name, **choices)
+    dense = build_graph(name, **choices, output_stride=16)
+    assert plain.output_specs()[0].shape[1:3] == (2, 2)
+    assert dense.output_specs()[0].shape[1:3] == (4, 4)
+    assert count_params(plain) == count_params(dense)
+    dilated = [op.label for op in dense.ops if op.attributes.get("dilations") == (2, 2)]
+    assert dilated
+    assert all("depthwise" in label for label in dilated)
+    with pytest.raises(InvalidConfigError, match="stride=32"):
+        build_feature_graph(name, output_stride=16)
+
+
+def test_without_the_classifier_features_come_out() -> None:
+    choices: dict[str, Any] = {"alpha": 0.5, "input_size": 64, "include_top": False}
+    assert build_graph("mobilenet_v1", **choices).output_specs()[0].shape == (1, 2, 2, 512)
+    pooled = build_graph("mobilenet_v1", **choices, pooling="max")
+    assert pooled.output_specs()[0].shape == (1, 512)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_layer_names_are_unique_and_stable(name: str) -> None:
+    labels = [op.label for op in build_graph(name, input_size=64).ops]
+    assert len(set(labels)) == len(labels)
+    assert {"stem", "block_3_depthwise", "head_pool", "head_logits", "head_softmax"} <= set(labels)
+
+
+# MLPerf Tiny's visual wake words network: github.com/mlcommons/tiny, v1.0 results.
+def test_mlperf_tiny_person_detection() -> None:
+    graph = build_graph("mobilenet_v1", alpha=0.25, input_size=96, num_classes=2)
+    assert count_macs(graph) == 7_489_664
+    assert count_params(graph)[0] == 219_058
+
+
+def test_the_contract_says_how_images_are_prepared() -> None:
+    contract = default_contract("mobilenet_v3_small", labels=("cat", "dog"))
+    assert contract.task is Task.CLASSIFY
+    assert contract.labels == ("cat", "dog")
+    assert contract.preprocessing.mean == contract.preprocessing.std == (127.5,)
+    assert contract.preprocessing.resize is ResizeRule.STRETCH
+    assert contract.scores is ScoreKind.PROBABILITIES
+    logits = default_contract("mobilenet_v3_small", classifier_activation=None)
+    assert logits.scores is ScoreKind.LOGITS
