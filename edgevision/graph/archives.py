@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +20,17 @@ _FIRST_DATE = (1980, 1, 1, 0, 0, 0)
 # A label file has a few kilobytes: what unpacks to more than this is an attack or an accident.
 _MAX_FILE_BYTES = 64 << 20
 _MAX_FILES = 256
-_BROKEN = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
+_BROKEN = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    struct.error,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    OSError,
+)
 
 
 def read_files(source: str | Path | bytes) -> dict[str, bytes]:
@@ -119,7 +131,7 @@ def _open_archive(source: str | Path | bytes) -> zipfile.ZipFile | None:
 
 
 def _read_entries(archive: zipfile.ZipFile) -> dict[str, bytes]:
-    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
     if len(entries) > _MAX_FILES:
         raise _oversized(f"{len(entries)} files")
     return {entry.filename: _read_entry(archive, entry) for entry in entries}
@@ -130,7 +142,7 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
         raise _oversized(f"{entry.filename}: {entry.file_size} bytes")
     try:
         return archive.read(entry)
-    except (*_BROKEN, zipfile.LargeZipFile) as error:
+    except _BROKEN as error:
         raise InvalidModelError(
             "the files packed with the model are damaged",
             received=f"{entry.filename}: {error}",

@@ -18,6 +18,7 @@ from edgevision.contract import Contract, Preprocessing
 from edgevision.errors import InvalidConfigError, InvalidModelError, MissingFileError
 from edgevision.graph.archives import read_file, read_files, replace_file
 from edgevision.graph.contract_guesses import (
+    count_channels,
     count_classes,
     guess_preprocessing,
     guess_scores,
@@ -149,6 +150,7 @@ def complete_contract(
         contract = _assume_contract(graph, given)
     fitted = _fit_labels(_apply_overrides(contract, given), graph)
     check_labels(fitted, graph)
+    _check_channels(fitted, graph)
     return fitted
 
 
@@ -273,6 +275,17 @@ def _parse_contract(content: bytes, path: Path) -> Contract:
             received=f"{path}: {error}",
             remedy="convert the model again",
         ) from error
+
+
+def _check_channels(contract: Contract, graph: Graph) -> None:
+    """Refuse a value per colour channel for a model that takes gray images."""
+    specs = graph.input_specs()
+    num_values = max(len(contract.preprocessing.mean), len(contract.preprocessing.std))
+    if specs and count_channels(specs[0]) == 1 and num_values > 1:
+        raise InvalidConfigError(
+            "mean and std take one value each: the model takes gray images",
+            received=f"{num_values} values",
+        )
 
 
 def _parse_task(value: str) -> Task:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -120,6 +121,24 @@ def test_a_damaged_contract_is_an_error(tmp_path: Path) -> None:
             read_contract(path)
 
 
+def test_damaged_files_give_one_kind_of_error(tmp_path: Path) -> None:
+    rng = random.Random(5)
+    path = tmp_path / "bad.tflite"
+    model = attach_contract(build_classifier(), CONTRACT)
+    refused = 0
+    for _ in range(300):
+        data = bytearray(model)
+        for _ in range(3):
+            # The archive and the tables in front of it matter, not the weights.
+            data[-rng.randrange(1, 1000)] = rng.randrange(256)
+        path.write_bytes(data)
+        try:
+            read_contract(path)
+        except InvalidModelError:
+            refused += 1
+    assert 0 < refused < 300
+
+
 def test_files_that_carry_none(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError):
         read_contract(tmp_path / "missing.tflite")
@@ -207,6 +226,8 @@ def test_logits_and_gray_inputs_are_recognized() -> None:
     contract = complete_contract(None, graph, {})
     assert contract.scores is ScoreKind.LOGITS
     assert contract.preprocessing.color is ColorOrder.GRAY
+    with pytest.raises(InvalidConfigError, match="gray"):
+        complete_contract(None, graph, {"mean": [1, 2, 3]})
 
 
 @pytest.mark.parametrize(
