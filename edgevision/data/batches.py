@@ -35,8 +35,8 @@ def iterate_batches(
     """Yield the input tensors of files, in order.
 
     Images are decoded and resized in threads, a few ahead of the consumer, so that memory stays
-    bounded. Closing the iterator early ends the threads. ``preprocessor`` is used by the
-    consumer's thread alone for what is not thread-safe.
+    bounded. Closing the iterator early ends the threads. Normalizing, which is not thread-safe,
+    stays in the consumer's thread.
 
     Args:
         files: The images.

@@ -115,7 +115,7 @@ class Preprocessor:
         out[...] = self(image)[0]
 
     def resize(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Bring an image to the input's height and width.
+        """Bring an image to the input's height and width; this part is thread-safe.
 
         Args:
             image: (H, W, 3) uint8 RGB, as ``decode_image`` returns it.

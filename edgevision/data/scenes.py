@@ -26,8 +26,11 @@ _JPEG_QUALITY = 95
 _PARTS = ("train", "val")
 _PLACING_TRIES = 40
 # Of a lone object, as a share of the image's shorter side.
-_RADIUS = (0.26, 0.43)
-_MIN_COLOR_DISTANCE = 0.45
+_RADIUS = (0.28, 0.44)
+# Difference in brightness between the two colours of a background.
+_TEXTURE_CONTRAST = (0.05, 0.15)
+_MAX_RODS = 3
+_MIN_COLOR_DISTANCE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,7 +90,7 @@ def draw_scene(
     height, width = (size, size) if isinstance(size, int) else size
     _check_scene(height, width, label, num_objects)
     canvas, backdrop = _draw_background(rng, height, width)
-    for _ in range(int(rng.integers(0, 5))):
+    for _ in range(int(rng.integers(0, _MAX_RODS + 1))):
         _place_rod(rng, canvas)
     mask = np.zeros((height, width), np.uint8)
     boxes: list[tuple[int, int, int, int]] = []
@@ -237,14 +240,15 @@ def _draw_background(
 ) -> tuple[Floats, NDArray[np.float64]]:
     """Return the background (H, W, 3) in 0–1, and its two main colours."""
     texture = TEXTURES[int(rng.integers(len(TEXTURES)))](rng, height, width)
-    hue, bright = rng.random(), rng.uniform(0.3, 0.9)
+    hue, saturation, bright = rng.random(), rng.uniform(0.1, 0.5), rng.uniform(0.3, 0.9)
+    step = rng.choice((-1, 1)) * rng.uniform(*_TEXTURE_CONTRAST)
     colors = np.array(
         [
-            _to_rgb(hue, rng.uniform(0.1, 0.6), bright),
+            _to_rgb(hue, saturation, bright),
             _to_rgb(
-                hue + rng.uniform(-0.12, 0.12),
-                rng.uniform(0.1, 0.6),
-                np.clip(bright + rng.choice((-1, 1)) * rng.uniform(0.08, 0.25), 0.15, 1),
+                hue + rng.uniform(-0.1, 0.1),
+                saturation + rng.uniform(-0.1, 0.1),
+                np.clip(bright + step, 0.15, 1),
             ),
         ]
     )

@@ -29,7 +29,7 @@ class Shape:
 
     name: str
     distance: Distance
-    max_turn: float = np.pi
+    max_turn: float = 0.5
 
 
 def measure_circle(x: Floats, y: Floats) -> Floats:
@@ -40,12 +40,6 @@ def measure_circle(x: Floats, y: Floats) -> Floats:
 def measure_ring(x: Floats, y: Floats) -> Floats:
     """Ring from radius 0.54 to 1."""
     return np.abs(np.hypot(x, y) - np.float32(0.77)) - np.float32(0.23)
-
-
-def measure_crescent(x: Floats, y: Floats) -> Floats:
-    """Moon: the disc less a smaller disc to its right."""
-    bite = np.hypot(x - np.float32(0.55), y) - np.float32(0.78)
-    return np.asarray(np.maximum(np.hypot(x, y) - np.float32(1), -bite))
 
 
 def measure_square(x: Floats, y: Floats) -> Floats:
@@ -102,15 +96,14 @@ def measure_rod(x: Floats, y: Floats) -> Floats:
 
 SHAPES: tuple[Shape, ...] = (
     Shape(name="circle", distance=measure_circle),
-    Shape(name="crescent", distance=measure_crescent),
     Shape(name="cross", distance=measure_cross),
-    Shape(name="heart", distance=measure_heart, max_turn=0.6),
+    Shape(name="heart", distance=measure_heart),
     Shape(name="ring", distance=measure_ring),
     Shape(name="square", distance=measure_square),
     Shape(name="star", distance=measure_star),
     Shape(name="triangle", distance=measure_triangle),
 )
-ROD = Shape(name="rod", distance=measure_rod)
+ROD = Shape(name="rod", distance=measure_rod, max_turn=np.pi)
 
 
 def draw_noise(rng: np.random.Generator, height: int, width: int) -> Floats:
