@@ -16,6 +16,7 @@ from edgevision.benchmarks.profile import Profile, profile
 from edgevision.errors import DelegateError, EdgeVisionError, InvalidConfigError
 from edgevision.runtime.isolate import run_isolated
 from edgevision.runtime.sessions import open_session, parse_device
+from edgevision.runtime.threads import resolve_threads
 from edgevision.specs import Device, Progress
 
 OK, UNAVAILABLE, FAILED = "ok", "unavailable", "failed"
@@ -29,7 +30,7 @@ class BenchmarkRow:
     Attributes:
         file: The model file.
         device: Where it was to run.
-        threads: Interpreter threads; ``None`` is the interpreter's default.
+        threads: Interpreter threads.
         profile: MACs, parameters and memory plan of the file.
         status: ``ok``, ``unavailable`` (no such device here) or ``failed``.
         reason: Why there is no latency.
@@ -40,7 +41,7 @@ class BenchmarkRow:
 
     file: str
     device: Device
-    threads: int | None
+    threads: int
     profile: Profile
     status: str = OK
     reason: str = ""
@@ -118,7 +119,7 @@ def benchmark(
     Args:
         files: ``.tflite`` and ``.onnx`` files.
         devices: Where to run each; a device that is not there gives a row that says so.
-        threads: Thread counts to try.
+        threads: Thread counts to try; ``None`` is the default of ``load``.
         data: Labelled images for the accuracy column.
         seconds: Timed seconds per row.
         skip_broken: Leave out images of ``data`` that can not be read.
@@ -136,7 +137,7 @@ def benchmark(
     profiles = [profile(file) for file in files]
     environment = describe_environment()
     rows = [
-        BenchmarkRow(file=str(file), device=device, threads=count, profile=counted)
+        BenchmarkRow(file=str(file), device=device, threads=resolve_threads(count), profile=counted)
         for (file, counted), device, count in product(
             zip(files, profiles, strict=True), chosen, threads
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgevision.benchmarks.benchmark import BenchmarkRow
@@ -50,7 +50,7 @@ def _write_top1(row: BenchmarkRow) -> str:
 COLUMNS: tuple[tuple[str, Callable[[BenchmarkRow], str]], ...] = (
     ("file", lambda row: Path(row.file).name),
     ("device", lambda row: str(row.device)),
-    ("threads", lambda row: str(row.threads or "auto")),
+    ("threads", lambda row: str(row.threads)),
     ("p50", lambda row: _write_latency(row, 50)),
     ("p90", lambda row: _write_latency(row, 90)),
     ("top-1", _write_top1),
@@ -61,6 +61,13 @@ COLUMNS: tuple[tuple[str, Callable[[BenchmarkRow], str]], ...] = (
     ("memory", lambda row: write_kibibytes(row.probe.peak_memory_bytes if row.probe else None)),
     ("delegated ops", _write_delegated),
 )
+
+
+def choose_columns(rows: Sequence[BenchmarkRow]) -> dict[str, list[str]]:
+    """Return the cells of each column that has a figure for at least one row."""
+    table = {heading: [write(row) for row in rows] for heading, write in COLUMNS}
+    return {h: cells for h, cells in table.items() if any(cell != NOTHING for cell in cells)}
+
 
 LEGEND = (
     ("p50, p90", "median and 90th percentile of one inference, without image preprocessing"),

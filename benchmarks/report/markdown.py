@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from edgevision.benchmarks.benchmark import OK, BenchmarkReport
-from edgevision.benchmarks.report.figures import COLUMNS, LEGEND
+from edgevision.benchmarks.report.figures import LEGEND, choose_columns
 
 
 def render_markdown(report: BenchmarkReport, *, title: str) -> str:
     """Return the whole report as GitHub-flavoured Markdown."""
-    headings = [heading for heading, _ in COLUMNS]
+    columns = choose_columns(report.rows)
+    headings = list(columns)
     lines = [f"# {title}", "", _table_row(headings)]
     lines.append(_table_row(["---" if i == 0 else "---:" for i in range(len(headings))]))
-    lines += [_table_row([write(row) for _, write in COLUMNS]) for row in report.rows]
+    lines += [_table_row(list(cells)) for cells in zip(*columns.values(), strict=True)]
     lines.append("")
     lines += [
         f"- {row.file} on {row.device}: {row.reason}" for row in report.rows if row.status != OK

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgevision.backends import import_backend
 from edgevision.benchmarks.benchmark import OK, BenchmarkReport, BenchmarkRow
-from edgevision.benchmarks.report.figures import COLUMNS, LEGEND
+from edgevision.benchmarks.report.figures import LEGEND, choose_columns
 
 HISTOGRAM_BINS = 32
 TEMPLATE = "report.html"
@@ -35,6 +35,7 @@ def render_page(report: BenchmarkReport, *, title: str, checks: tuple[Check, ...
     Raises:
         BackendUnavailableError: jinja2 is missing.
     """
+    columns = choose_columns(report.rows)
     jinja2 = import_backend("jinja2")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -45,8 +46,8 @@ def render_page(report: BenchmarkReport, *, title: str, checks: tuple[Check, ...
     )
     text: str = environment.get_template(TEMPLATE).render(
         title=title,
-        headings=[heading for heading, _ in COLUMNS],
-        rows=[{"cells": [write(row) for _, write in COLUMNS]} for row in report.rows],
+        headings=list(columns),
+        rows=list(zip(*columns.values(), strict=True)),
         failures=[row for row in report.rows if row.status != OK],
         bars=_make_bars(report.rows),
         histograms=_make_histograms(report.rows),
@@ -60,8 +61,8 @@ def render_page(report: BenchmarkReport, *, title: str, checks: tuple[Check, ...
 
 
 def _name_row(row: BenchmarkRow) -> str:
-    threads = f", {row.threads} threads" if row.threads else ""
-    return f"{Path(row.file).name} ({row.device}{threads})"
+    threads = "1 thread" if row.threads == 1 else f"{row.threads} threads"
+    return f"{Path(row.file).name} ({row.device}, {threads})"
 
 
 def _make_bars(rows: tuple[BenchmarkRow, ...]) -> list[dict[str, Any]]:

@@ -73,11 +73,12 @@ def benchmark_files(
 
 def render_rows(console: Any, report: BenchmarkReport) -> None:
     """Print the table of a report, and the reasons of rows without figures."""
-    from edgevision.benchmarks.report.figures import COLUMNS
+    from edgevision.benchmarks.report.figures import choose_columns
 
-    table = create_table(*(heading for heading, _ in COLUMNS), left=(0, 1))
-    for row in report.rows:
-        table.add_row(*(write(row) for _, write in COLUMNS))
+    columns = choose_columns(report.rows)
+    table = create_table(*columns, left=(0, 1))
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
     console.print(table)
     for row in report.rows:
         if row.reason:
