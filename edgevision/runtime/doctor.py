@@ -181,7 +181,7 @@ def _inspect_tflite_runtime(found: str, replaced: bool) -> Part:
             remedy=f"needs numpy below 2, found {numpy_version}: pip install 'numpy<2'",
         )
     if found:
-        return Part(name=name, status=Status.OK, version=f"{found} with XNNPACK")
+        return Part(name=name, status=Status.OK, version=f"{found} with XNNPACK for float models")
     if sys.version_info >= (3, 12):
         return Part(name=name, status=Status.UNSUPPORTED, remedy="ends at Python 3.11; not needed")
     remedy = "not needed" if replaced else "pip install 'edgevision[tflite-runtime]'"

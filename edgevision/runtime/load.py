@@ -51,7 +51,8 @@ def load(
     parse_device(device)
     resolve_threads(threads)
     find_runnable_format(path)
-    contract = complete_contract(read_contract(path), read_graph(path), overrides)
+    graph = read_graph(path)
+    contract = complete_contract(read_contract(path), graph, overrides)
     if contract.task is not Task.CLASSIFY:
         raise UnsupportedOpError(
             "this version runs classifiers; detectors and segmenters come with a later one",

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError
+
+import pytest
+
+from edgevision.runtime import doctor
+from edgevision.runtime.doctor import Status, inspect_parts
+
+
+def find(name: str) -> doctor.Part:
+    return next(part for part in inspect_parts() if part.name.startswith(name))
+
+
+def test_every_part_is_plain_and_complete():
+    for part in inspect_parts():
+        document = part.to_dict()
+        assert list(document) == ["name", "status", "version", "remedy"]
+        assert document["status"] in {"ok", "missing", "unsupported"}
+        assert document["version"] or document["remedy"], document
+
+
+def test_names_are_unique():
+    names = [part.name for part in inspect_parts()]
+    assert len(names) == len(set(names))
+
+
+def test_missing_package_names_its_extra(monkeypatch):
+    def refuse(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "version", refuse)
+    assert find("onnxruntime").status is Status.MISSING
+    assert find("onnxruntime").remedy == "pip install 'edgevision[onnx]'"
+    assert find("numpy").remedy == "pip install numpy"
+
+
+def test_old_interpreter_with_new_numpy_is_unsupported(monkeypatch):
+    versions = {"tflite-runtime": "2.14.0", "numpy": "2.4.0"}
+    monkeypatch.setattr(doctor, "find_version", lambda *names: versions.get(names[0], ""))
+    part = find("tflite-runtime")
+    assert part.status is Status.UNSUPPORTED
+    assert "numpy<2" in part.remedy
+
+
+def test_coral_on_usb_is_found(monkeypatch, tmp_path):
+    device = tmp_path / "1-2"
+    device.mkdir()
+    (device / "idVendor").write_text("18d1\n")
+    (device / "idProduct").write_text("9302\n")
+    real = doctor.Path
+    monkeypatch.setattr(
+        doctor, "Path", lambda place: tmp_path if str(place).startswith("/sys") else real(place)
+    )
+    assert doctor.find_edgetpu_devices() == ["usb 1-2"]
+
+
+@pytest.mark.parametrize("heavy", ["tensorflow", "onnx", "ai_edge_litert", "numpy"])
+def test_nothing_heavy_is_imported(heavy):
+    code = (
+        "import sys; from edgevision.runtime.doctor import inspect_parts; inspect_parts();"
+        f"sys.exit({heavy!r} in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from edgevision.errors import BackendUnavailableError, InvalidConfigError, InvalidModelError
+from edgevision.graph.tflite import read_tflite
+from edgevision.runtime import litert
+from edgevision.runtime.litert import LiteRtSession, Node, assign_partitions
+
+
+def ones(session: LiteRtSession) -> dict[str, np.ndarray]:
+    return {spec.name: np.ones(spec.shape, spec.dtype) for spec in session.inputs}
+
+
+def test_names_come_from_the_signature(float_model):
+    session = LiteRtSession(float_model)
+    assert [spec.name for spec in session.inputs] == ["image"]
+    assert [spec.name for spec in session.outputs] == ["scores"]
+
+
+def test_quantization_is_described(int8_model):
+    session = LiteRtSession(int8_model)
+    (image,), (logits,) = session.inputs, session.outputs
+    assert (image.dtype, image.shape) == ("int8", (1, 2, 2, 3))
+    assert image.quantization.scales == pytest.approx((2 / 255,))
+    assert logits.quantization.zero_points == (5,)
+    assert logits.quantization.axis is None
+
+
+def test_run_returns_copies(float_model):
+    session = LiteRtSession(float_model)
+    first = session.run(ones(session))["scores"]
+    kept = first.copy()
+    other = {"image": np.zeros((1, 8, 8, 3), np.float32)}
+    assert not np.array_equal(session.run(other)["scores"], kept)
+    np.testing.assert_array_equal(first, kept)
+    assert first.sum() == pytest.approx(1)
+
+
+def test_invoke_repeats_the_last_inputs(float_model):
+    session = LiteRtSession(float_model)
+    expected = session.run(ones(session))["scores"]
+    session.invoke()
+    np.testing.assert_array_equal(session.run(ones(session))["scores"], expected)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "rule"),
+    [
+        ({}, "takes the inputs image"),
+        ({"picture": np.zeros((1, 8, 8, 3), np.float32)}, "takes the inputs image"),
+        ({"image": np.zeros((8, 8, 3), np.float32)}, "float32 of shape"),
+        ({"image": np.zeros((1, 8, 8, 3), np.float64)}, "float64"),
+        ({"image": np.zeros((1, 8, 9, 3), np.float32)}, r"\(1, 8, 9, 3\)"),
+    ],
+)
+def test_wrong_inputs_are_named(float_model, inputs, rule):
+    with pytest.raises(InvalidConfigError, match=rule):
+        LiteRtSession(float_model).run(inputs)
+
+
+@pytest.mark.parametrize("length", [0, 8, 600])
+def test_damaged_files_are_refused(float_model, tmp_path, length):
+    path = tmp_path / "cut.tflite"
+    path.write_bytes(float_model.read_bytes()[:length])
+    with pytest.raises(InvalidModelError, match=r"cut\.tflite"):
+        LiteRtSession(path)
+
+
+def test_placement_counts_the_operations_of_the_file(float_model):
+    placement = LiteRtSession(float_model).placement()
+    assert placement.total_ops == len(read_tflite(float_model).ops)
+    assert len(placement.partition_of) == placement.total_ops
+    assert placement.delegated_ops == sum(p >= 0 for p in placement.partition_of)
+    assert placement.partitions == len({p for p in placement.partition_of if p >= 0})
+    assert bool(placement.delegate) == bool(placement.partitions)
+
+
+def test_partitions_end_at_their_inputs():
+    nodes = [
+        Node("CONV_2D", (0, 10, 11), (1,)),
+        Node("HARD_SWISH", (1,), (2,)),
+        Node("CONV_2D", (2, 12, -1), (3,)),
+        Node("ADD", (3, 1), (4,)),
+        Node("DELEGATE", (0, 10, 11), (1,)),
+        Node("DELEGATE", (2, 1, 12), (4,)),
+    ]
+    assert assign_partitions(nodes) == (0, -1, 1, 1)
+
+
+def test_partition_with_two_outputs():
+    nodes = [
+        Node("CONV_2D", (0,), (1,)),
+        Node("RELU", (1,), (2,)),
+        Node("RELU6", (1,), (3,)),
+        Node("CUSTOM", (2, 3), (4,)),
+        Node("DELEGATE", (0,), (2, 3)),
+    ]
+    assert assign_partitions(nodes) == (0, 0, 0, -1)
+
+
+def test_without_delegate_nothing_is_placed():
+    assert assign_partitions([Node("CONV_2D", (0,), (1,))]) == (-1,)
+
+
+def test_older_interpreters_are_tried_in_order(monkeypatch):
+    tried = []
+
+    def refuse(name):
+        tried.append(name)
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr(litert, "import_module", refuse)
+    with pytest.raises(BackendUnavailableError, match="ai-edge-litert"):
+        litert.find_interpreter.__wrapped__()
+    assert tried == [module for module, _ in litert.INTERPRETERS]
+
+
+def test_broken_interpreter_is_passed_over(monkeypatch):
+    real = litert.import_module
+
+    def import_second(name):
+        if name == litert.INTERPRETERS[0][0]:
+            raise ImportError("numpy.core.multiarray failed to import")
+        return real("types") if name == litert.INTERPRETERS[1][0] else real(name)
+
+    monkeypatch.setattr(litert, "import_module", import_second)
+    assert litert.find_interpreter.__wrapped__()[1] == litert.INTERPRETERS[1][1]
+
+
+def test_file_that_only_xnnpack_refuses_runs_without_and_says_so(float_model, monkeypatch):
+    allocate = litert._allocate
+
+    def refuse_delegate(runtime, path, threads, resolver):
+        if resolver is runtime.OpResolverType.AUTO:
+            raise RuntimeError("XNNPACK delegate failed to reshape")
+        return allocate(runtime, path, threads, resolver)
+
+    monkeypatch.setattr(litert, "_allocate", refuse_delegate)
+    placement = LiteRtSession(float_model).placement()
+    assert placement.delegated_ops == 0
+    assert "failed to reshape" in placement.note
+
+
+def test_nothing_is_printed(float_model):
+    code = (
+        "import numpy as np, sys; from edgevision.runtime.litert import LiteRtSession;"
+        f"s = LiteRtSession({str(float_model)!r});"
+        "s.run({'image': np.zeros((1, 8, 8, 3), np.float32)});"
+        "sys.stderr.write('kept')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "kept")
+
+
+def test_real_detector_keeps_its_postprocessing_on_the_interpreter(real_data):
+    path = real_data / "models/coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"
+    session = LiteRtSession(path, threads=1)
+    placement = session.placement()
+    assert placement.total_ops == len(read_tflite(path).ops)
+    assert placement.partition_of[-1] == -1
+    assert placement.delegated_ops > placement.total_ops // 2
+    outputs = session.run(ones(session))
+    assert [outputs[spec.name].shape for spec in session.outputs] == [
+        spec.shape for spec in session.outputs
+    ]
