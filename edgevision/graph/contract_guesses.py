@@ -19,6 +19,7 @@ _UNBOUNDED = (
     OpKind.GLOBAL_POOL,
     OpKind.AVERAGE_POOL,
 )
+_INDEX_TYPES = ("int32", "int64")
 _DETECTION_KINDS = (OpKind.DETECTION_POSTPROCESS, OpKind.NMS)
 
 
@@ -79,8 +80,12 @@ def count_channels(spec: TensorSpec) -> int:
     """Count the channels of an image tensor in either layout; 0 where it is none."""
     if len(spec.shape) != 4:
         return 0
-    first, last = spec.shape[1], spec.shape[-1]
-    return first if first in (1, 3) and last not in (1, 3) else last
+    return spec.shape[1] if is_channels_first(spec) else spec.shape[-1]
+
+
+def is_channels_first(spec: TensorSpec) -> bool:
+    """Whether an image tensor has its one or three channels in front of height and width."""
+    return len(spec.shape) == 4 and spec.shape[1] in (1, 3) and spec.shape[-1] not in (1, 3)
 
 
 def count_classes(graph: Graph, task: Task) -> int:
@@ -89,11 +94,17 @@ def count_classes(graph: Graph, task: Task) -> int:
         return 0
     spec = graph.output_specs()[0]
     if task is Task.SEGMENT:
-        # Indices of classes, as an integer per pixel, do not tell how many there are.
-        scores = len(spec.shape) == 4 and spec.shape[-1] > 1
-        return spec.shape[-1] if scores and spec.dtype not in ("int32", "int64") else 0
+        return _count_pixel_scores(graph, spec)
     sizes = [size for size in spec.shape if size != 1]
     return max(sizes[-1], 0) if sizes else 1
+
+
+def _count_pixel_scores(graph: Graph, spec: TensorSpec) -> int:
+    if len(spec.shape) != 4:
+        return 0
+    axis = 1 if graph.inputs and is_channels_first(graph.input_specs()[0]) else 3
+    # Indices of classes, one integer per pixel, do not tell how many there are.
+    return spec.shape[axis] if spec.shape[axis] > 1 and spec.dtype not in _INDEX_TYPES else 0
 
 
 def _guess_single(spec: TensorSpec) -> Task | None:

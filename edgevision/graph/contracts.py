@@ -91,7 +91,9 @@ def write_contract(path: str | Path, contract: Contract, output: str | Path | No
     writer(place, contract, Path(output) if output is not None else place)
 
 
-def attach_contract(model: bytes, contract: Contract, *, description: str = "") -> bytes:
+def attach_contract(
+    model: bytes | bytearray, contract: Contract, *, description: str = ""
+) -> bytes:
     """Write a contract into the bytes of a ``.tflite`` model.
 
     Standard metadata and associated files that it has are replaced, never doubled.

@@ -52,7 +52,9 @@ def create_empty_model() -> bytes:
     return pack_model(schema, model)
 
 
-def replace_constants(model: bytes, constants: Mapping[int, Array], *, subgraph: int = 0) -> bytes:
+def replace_constants(
+    model: bytes | bytearray, constants: Mapping[int, Array], *, subgraph: int = 0
+) -> bytes:
     """Give constant tensors new values of the same shape and type.
 
     The bytes are patched in place (the cost is one copy of the file), unless a tensor shares its
@@ -70,6 +72,7 @@ def replace_constants(model: bytes, constants: Mapping[int, Array], *, subgraph:
         InvalidModelError: The bytes are no sound TFLite model.
         InvalidConfigError: A tensor does not exist, is no constant, or has another shape or type.
     """
+    model = bytes(model)
     graph = _select(read_tflite(model), subgraph)
     for index, array in constants.items():
         _check_replacement(graph, index, array)
@@ -90,7 +93,7 @@ def replace_constants(model: bytes, constants: Mapping[int, Array], *, subgraph:
 
 
 def set_quantization(
-    model: bytes, parameters: Mapping[int, Quantization | None], *, subgraph: int = 0
+    model: bytes | bytearray, parameters: Mapping[int, Quantization | None], *, subgraph: int = 0
 ) -> bytes:
     """Set or remove (``None``) the affine parameters of tensors; their data stay.
 
@@ -105,7 +108,10 @@ def set_quantization(
 
 
 def add_metadata(
-    model: bytes, buffers: Mapping[str, bytes], *, files: Mapping[str, bytes] | None = None
+    model: bytes | bytearray,
+    buffers: Mapping[str, bytes],
+    *,
+    files: Mapping[str, bytes] | None = None,
 ) -> bytes:
     """Add named metadata buffers, in place of those of the same name.
 
@@ -125,7 +131,9 @@ def add_metadata(
     return editor.to_bytes()
 
 
-def extract_outputs(model: bytes, tensors: Sequence[int], *, subgraph: int = 0) -> bytes:
+def extract_outputs(
+    model: bytes | bytearray, tensors: Sequence[int], *, subgraph: int = 0
+) -> bytes:
     """Expose inner tensors: they become the outputs, in this order, and nothing else does.
 
     The network stays whole and tensor indices stay valid; signatures of the subgraph go.
@@ -139,7 +147,7 @@ def extract_outputs(model: bytes, tensors: Sequence[int], *, subgraph: int = 0) 
     return editor.to_bytes()
 
 
-def extract_part(model: bytes, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+def extract_part(model: bytes | bytearray, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
     """Cut the part that computes ``outputs`` from ``inputs`` out as a model of its own.
 
     Metadata and associated files describe the whole model and are left behind.

@@ -49,7 +49,8 @@ class ModelEditor:
         UnsupportedOpError: The model keeps constants in other files.
     """
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: bytes | bytearray) -> None:
+        model = bytes(model)
         read_tflite(model)  # The schema classes trust every offset.
         root = open_model(model)
         if root.find(9):

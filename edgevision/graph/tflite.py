@@ -55,7 +55,7 @@ def is_tflite(data: bytes | memoryview) -> bool:
     return bytes(data[4:8]) == IDENTIFIER
 
 
-def read_tflite(source: str | Path | bytes) -> Graph:
+def read_tflite(source: str | Path | bytes | bytearray) -> Graph:
     """Read a ``.tflite`` model.
 
     A file is mapped, not loaded, and constants are views into the mapping: replace a file that
@@ -72,16 +72,15 @@ def read_tflite(source: str | Path | bytes) -> Graph:
         MissingFileError: There is no such file.
         InvalidModelError: It is not a TFLite model, or is damaged.
     """
-    data = source if isinstance(source, bytes) else map_file(source)
-    name = "" if isinstance(source, bytes) else Path(source).stem
-    shown = "bytes" if isinstance(source, bytes) else str(source)
+    if isinstance(source, bytes | bytearray):
+        # A bytearray may change later; the graph must not.
+        return _Reader(open_model(bytes(source))).read()
+    data = map_file(source)
     try:
-        return _Reader(open_model(data)).read(name)
+        return replace(_Reader(open_model(data)).read(), name=Path(source).stem)
     except InvalidModelError as error:
-        if error.received is None or shown in str(error.received):
-            raise
         raise InvalidModelError(
-            error.what, received=f"{shown}: {error.received}", remedy=error.remedy
+            error.what, received=f"{source}: {error.received}", remedy=error.remedy
         ) from error
 
 
@@ -150,7 +149,7 @@ class _Reader:
         self._codes = [_name_code(code) for code in model.tables(1)]
         self._kinds = {name: classify_op(name) for name in set(self._codes)}
 
-    def read(self, name: str) -> Graph:
+    def read(self) -> Graph:
         tables = self._model.tables(2)
         if not tables:
             raise InvalidModelError("the model has no subgraph", received="0 subgraphs")
@@ -159,8 +158,7 @@ class _Reader:
             self._read_subgraph(table, signatures.get(i, {}))
             for i, table in enumerate(tables[1:], start=1)
         )
-        main = self._read_subgraph(tables[0], signatures.get(0, {}), others)
-        return replace(main, name=name) if name else main
+        return self._read_subgraph(tables[0], signatures.get(0, {}), others)
 
     def _read_subgraph(
         self, table: Table, signatures: Signatures, others: tuple[Graph, ...] = ()

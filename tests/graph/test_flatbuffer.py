@@ -33,7 +33,7 @@ def test_replacing_constants_patches_in_place() -> None:
     model = build_classifier()
     bias = find_tensor(model, "dense/bias")
     values = np.array([1, 2, 3], np.float32)
-    patched = replace_constants(model, {bias: values})
+    patched = replace_constants(bytearray(model), {bias: values})
     assert len(patched) == len(model)
     np.testing.assert_array_equal(read_tflite(patched).tensors[bias].data, values)
     assert sum(a != b for a, b in zip(model, patched, strict=True)) <= values.nbytes
