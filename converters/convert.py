@@ -10,10 +10,10 @@ from typing import Any
 
 from edgevision.contract import Contract, Preprocessing
 from edgevision.converters.load import is_saved_model
-from edgevision.converters.metadata import ContractOptions, build_contract, describe_assumptions
+from edgevision.converters.metadata import build_contract, check_options, describe_assumptions
 from edgevision.converters.parity import Parity, Runner, check_parity
 from edgevision.errors import InvalidConfigError, InvalidModelError, MissingFileError
-from edgevision.graph.contracts import read_contract, write_contract
+from edgevision.graph.contracts import write_contract
 from edgevision.graph.reader import read_graph
 from edgevision.outputs import atomic_path, check_writable
 from edgevision.runtime.sessions import open_session
@@ -142,14 +142,14 @@ def convert(
     report = progress or _ignore
     origin, target = detect_source(source), detect_target(output)
     request = _make_request(source, target, (precision, layout, input_size))
-    options = ContractOptions(
-        task=task, labels=labels, mean=mean, std=std, resize=resize, crop_fraction=crop_fraction
+    options = check_options(
+        {"task": task, "labels": labels, "mean": mean, "std": std}
+        | {"resize": resize, "crop_fraction": crop_fraction}
     )
-    options.to_overrides()  # wrong options fail before the minutes of work
     check_writable(output)
     converted = _ROUTES[_kind(origin), target](request, report)
     with atomic_path(output) as place:
-        contract = _write_model(place, converted, options, request)
+        contract = _write_model(place, converted, options, request.source)
         parity = check_parity(
             converted.reference,
             open_session(place),
@@ -231,25 +231,15 @@ def _make_request(
 
 
 def _write_model(
-    place: Path, converted: _Converted, options: ContractOptions, request: _Request
+    place: Path, converted: _Converted, options: Mapping[str, Any], source: Path
 ) -> Contract:
     """Write the model with its contract to ``place``."""
     place.write_bytes(converted.data)
     contract = build_contract(
-        _read_stated(request.source),
-        read_graph(place),
-        options=options,
-        preprocessing=converted.preprocessing,
-        name=request.source.stem,
+        source, read_graph(place), options=options, preprocessing=converted.preprocessing
     )
-    write_contract(place, contract, place)
+    write_contract(place, contract)
     return contract
-
-
-def _read_stated(source: Path) -> Contract | None:
-    if source.suffix.lower() in (".keras", ".tflite", ".onnx") and source.is_file():
-        return read_contract(source)
-    return None
 
 
 def _ignore(_stage: str, _done: int, _total: int) -> None:

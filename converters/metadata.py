@@ -3,132 +3,93 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from edgevision.contract import Contract, Preprocessing
-from edgevision.errors import DataError, InvalidConfigError, MissingFileError
-from edgevision.graph.contracts import complete_contract
+from edgevision.errors import InvalidConfigError
+from edgevision.graph.contracts import complete_contract, read_contract, read_labels
 from edgevision.graph.graph import Graph
 from edgevision.specs import ResizeRule, Task
 
+_ENUMS: Mapping[str, Any] = {"task": Task, "resize": ResizeRule}
+_PER_PIXEL = ("preprocessing.mean", "preprocessing.std")
+_CARRIERS = (".keras", ".tflite", ".onnx")
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContractOptions:
-    """What a caller may say about a model; ``None`` leaves it to the source.
 
-    Attributes:
-        task: What the model answers.
-        labels: Text file with one class name a line.
-        mean: One value or one per channel, in units of 0–255 pixels.
-        std: The same; above 0.
-        resize: How an image becomes the input size.
-        crop_fraction: For ``resize=crop``.
+def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Check what a caller says about a model before the long work starts.
+
+    Args:
+        options: Any of ``task``, ``labels`` (path of a text file), ``mean``, ``std``,
+            ``resize`` and ``crop_fraction``; ``None`` counts as not given.
+
+    Returns:
+        What was given, with the label file read.
+
+    Raises:
+        InvalidConfigError: An option is out of range.
+        MissingFileError: The label file does not exist.
+
+    >>> check_options({"task": "classify", "mean": None})
+    {'task': <Task.CLASSIFY: 'classify'>}
     """
-
-    task: Task | str | None = None
-    labels: str | Path | None = None
-    mean: float | tuple[float, ...] | None = None
-    std: float | tuple[float, ...] | None = None
-    resize: ResizeRule | str | None = None
-    crop_fraction: float | None = None
-
-    def to_overrides(self) -> dict[str, Any]:
-        """Return what was given, with the label file read.
-
-        Raises:
-            InvalidConfigError: An option has no such value.
-            MissingFileError: The label file does not exist.
-            DataError: The label file is no text or is empty.
-        """
-        given: dict[str, Any] = {
-            "task": None if self.task is None else _parse(Task, self.task, "task"),
-            "resize": None if self.resize is None else _parse(ResizeRule, self.resize, "resize"),
-            "mean": _spread(self.mean),
-            "std": _spread(self.std),
-            "crop_fraction": self.crop_fraction,
-            "labels": None if self.labels is None else read_labels(self.labels),
-        }
-        return {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
+    for name, kind in _ENUMS.items():
+        if name in given:
+            given[name] = _parse(kind, given[name], name)
+    if isinstance(given.get("labels"), str | Path):
+        given["labels"] = read_labels(given["labels"])
+    for name in ("mean", "std"):
+        if isinstance(given.get(name), int | float):
+            given[name] = (float(given[name]),)
+    fields = ("mean", "std", "resize", "crop_fraction")
+    Preprocessing(**{name: given[name] for name in fields if name in given})
+    return given
 
 
 def build_contract(
-    stated: Contract | None,
+    source: str | Path,
     graph: Graph,
     *,
-    options: ContractOptions,
+    options: Mapping[str, Any],
     preprocessing: Preprocessing | None = None,
-    name: str = "",
 ) -> Contract:
     """Put the contract of a converted model together.
 
     Args:
-        stated: The contract inside the source, if it has one.
+        source: The model it was made from; a contract inside is the starting point.
         graph: The converted model.
-        options: What the caller says; it wins over everything else.
-        preprocessing: What the network leaves to do, where it normalizes its input itself. It
-            fills in for a missing statement.
-        name: Name of the model where the source gives none.
+        options: What the caller says (``check_options``); it wins over everything else.
+        preprocessing: What the network leaves to do, where it normalizes its input itself. Its
+            mean and std fill in where the source states none.
+
+    Returns:
+        The contract; its ``assumed`` names what nobody stated.
 
     Raises:
         InvalidConfigError: The options contradict the model, for example 10 labels for 5 classes.
-        MissingFileError: The label file does not exist.
+        InvalidModelError: The task can not be told from the outputs.
     """
-    overrides = options.to_overrides()
-    if stated is None and preprocessing is not None:
-        overrides = {"mean": preprocessing.mean, "std": preprocessing.std, **overrides}
-    contract = complete_contract(stated, graph, overrides)
-    contract = contract if contract.name else replace(contract, name=name)
-    _check_labels(contract, graph)
-    return contract
-
-
-def read_labels(path: str | Path) -> tuple[str, ...]:
-    """Read class names, one a line; blank lines at the end are ignored.
-
-    Raises:
-        MissingFileError: There is no such file.
-        DataError: It is not UTF-8 text, or holds no name.
-    """
-    source = Path(path)
-    try:
-        text = source.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise MissingFileError("the label file does not exist", received=source) from error
-    except (UnicodeDecodeError, OSError) as error:
-        raise DataError("the label file is not readable text", received=source) from error
-    labels = tuple(line.strip() for line in text.rstrip().splitlines())
-    if not labels:
-        raise DataError("the label file is empty", received=source)
-    return labels
-
-
-def _check_labels(contract: Contract, graph: Graph) -> None:
-    if contract.task is not Task.CLASSIFY or not contract.labels or len(graph.outputs) != 1:
-        return
-    num_classes = prod(graph.output_specs()[0].shape)
-    if num_classes > 0 and len(contract.labels) != num_classes:
-        raise InvalidConfigError(
-            "a classifier has one label per output",
-            received=f"{len(contract.labels)} labels, {num_classes} outputs",
-            remedy="give a file with one label a line, in the order of the outputs",
-        )
+    path = Path(source)
+    stated = read_contract(path) if path.suffix.lower() in _CARRIERS and path.is_file() else None
+    known: dict[str, Any] = {} if stated and stated.name else {"name": path.stem}
+    if preprocessing is not None and (stated is None or set(_PER_PIXEL) & set(stated.assumed)):
+        known |= {"mean": preprocessing.mean, "std": preprocessing.std}
+    return complete_contract(stated, graph, {**known, **options})
 
 
 def describe_assumptions(contract: Contract) -> list[str]:
     """Say in words what a person should check, because nobody stated it."""
-    values: Mapping[str, Any] = {
+    images = contract.preprocessing
+    values = {
         "task": contract.task.value,
-        "mean": ", ".join(f"{v:g}" for v in contract.preprocessing.mean),
-        "std": ", ".join(f"{v:g}" for v in contract.preprocessing.std),
-        "resize": contract.preprocessing.resize.value,
+        "preprocessing.mean": "mean " + ", ".join(f"{v:g}" for v in images.mean),
+        "preprocessing.std": "std " + ", ".join(f"{v:g}" for v in images.std),
+        "preprocessing.resize": f"resize {images.resize}",
     }
-    assumed = [f"{name} {values[name]}" for name in values if name in contract.assumed]
-    if not assumed:
-        return []
-    return [f"the source does not state its preprocessing; assumed {'; '.join(assumed)}"]
+    assumed = [text for name, text in values.items() if name in contract.assumed]
+    return [f"nobody stated it, so it was assumed: {', '.join(assumed)}"] if assumed else []
 
 
 def _parse(kind: Any, value: object, name: str) -> Any:
@@ -138,7 +99,3 @@ def _parse(kind: Any, value: object, name: str) -> Any:
         raise InvalidConfigError(
             f"unknown {name}", received=f"{name}={value}", remedy=f"use {', '.join(kind)}"
         ) from None
-
-
-def _spread(value: float | tuple[float, ...] | None) -> tuple[float, ...] | None:
-    return (float(value),) if isinstance(value, int | float) else value
