@@ -109,7 +109,7 @@ def _explain_cpu(path: str | Path, graph: Graph) -> Explanation:
     placement = session.placement()
     session.close()
     rows = tuple(
-        _place_op(graph, op, partition, placement.delegate)
+        _place_op(graph, op, partition)
         for op, partition in zip(graph.ops, placement.partition_of, strict=True)
     )
     notes = (placement.note,) if placement.note else ()
@@ -118,15 +118,14 @@ def _explain_cpu(path: str | Path, graph: Graph) -> Explanation:
     )
 
 
-def _place_op(graph: Graph, op: Op, partition: int, delegate: str) -> OpPlacement:
+def _place_op(graph: Graph, op: Op, partition: int) -> OpPlacement:
     output = next(graph.op_outputs(op), None)
     delegated = partition >= 0
-    without_delegate = "" if delegate else "XNNPACK takes nothing of this file"
     return OpPlacement(
         index=op.index,
         op=op.name,
         name=output.name if output else op.label,
         placement=XNNPACK if delegated else PLAIN_CPU,
         partition=partition if delegated else None,
-        reason="" if delegated else without_delegate or give_reason(graph, op),
+        reason="" if delegated else give_reason(graph, op),
     )

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgevision.benchmarks import latency
+from edgevision.benchmarks.benchmark import BenchmarkReport, benchmark
+from edgevision.benchmarks.environment import describe_environment, find_disturbances
+from edgevision.benchmarks.report.figures import choose_columns
+from edgevision.benchmarks.report.markdown import render_markdown
+from edgevision.benchmarks.report.page import Check, render_page
+from edgevision.benchmarks.report.writer import write_report
+from edgevision.errors import InvalidConfigError, MissingFileError
+
+
+@pytest.fixture(scope="module")
+def report(tiny_tflite: Path, tmp_path_factory: pytest.TempPathFactory) -> BenchmarkReport:
+    """Two devices, one of which is not there, and accuracy on six noise images."""
+    data = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        (data / name).mkdir()
+        for number in range(2):
+            pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(data / name / f"{number}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "WARMUP_SECONDS", 0.01)
+        patch.setattr(latency, "BLOCK_SECONDS", 0.002)
+        return benchmark(
+            [tiny_tflite], devices=("cpu", "edgetpu"), threads=(1,), data=data, seconds=0.01
+        )
+
+
+def test_rows_carry_the_promised_keys(report: BenchmarkReport) -> None:
+    row, missing = report.to_dict()["rows"]
+    promised = (
+        "file device threads status reason latency_ms macs params file_bytes peak_memory_bytes "
+        "accuracy delegated_ops total_ops partitions"
+    )
+    assert set(row) >= set(promised.split())
+    assert set(row) == set(missing)
+    assert set(row["latency_ms"]) >= {"p50", "p90", "mean", "n"}
+    assert row["latency_ms"]["n"] >= 20
+    assert 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p90"]
+
+
+def test_row_of_a_model_that_runs(report: BenchmarkReport, tiny_tflite: Path) -> None:
+    row = report.to_dict()["rows"][0]
+    assert (row["status"], row["reason"], row["threads"]) == ("ok", "", 1)
+    assert row["file_bytes"] == tiny_tflite.stat().st_size
+    assert row["peak_memory_bytes"] > 0
+    assert 0 < row["delegated_ops"] <= row["total_ops"]
+    assert row["accuracy"]["samples"] == 6
+    assert 0 <= row["accuracy"]["top1"] <= 1
+
+
+def test_missing_device_is_a_row_that_says_so(report: BenchmarkReport) -> None:
+    row = report.to_dict()["rows"][1]
+    assert (row["device"], row["status"]) == ("edgetpu", "unavailable")
+    assert "edgetpu" in row["reason"]
+    assert row["latency_ms"] is None
+    assert row["accuracy"] is None
+
+
+def test_file_that_kills_the_interpreter_is_a_failed_row(
+    tiny_tflite: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgevision.benchmarks.benchmark.probe_model", crash)
+    rows = benchmark([tiny_tflite], seconds=0.01).to_dict()["rows"]
+    assert rows[0]["status"] == "failed"
+    assert "SIGSEGV" in rows[0]["reason"]
+
+
+def crash(*_arguments: object) -> None:
+    """End the process as a broken native library would; runs in the child only."""
+    import os
+    import signal
+
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_columns_without_figures_are_left_out(report: BenchmarkReport) -> None:
+    assert "top-1" in choose_columns(report.rows)
+    assert "top-1" not in choose_columns(report.rows[1:])
+    assert "p50" not in choose_columns(report.rows[1:])
+
+
+def test_markdown_has_a_line_per_row(report: BenchmarkReport) -> None:
+    lines = render_markdown(report, title="Bench").splitlines()
+    table = [line for line in lines if line.startswith("|")]
+    assert len(table) == 2 + len(report.rows)
+    assert len({line.count("|") for line in table}) == 1
+    assert any("edgetpu" in line and "not" in line for line in lines if line.startswith("- "))
+
+
+def test_page_needs_nothing_else(report: BenchmarkReport) -> None:
+    check = Check(name="agreement <int8>", figure="99.0 %", passed=False)
+    page = render_page(report, title="Bench & more", checks=(check,))
+    assert "Bench &amp; more" in page
+    assert "agreement &lt;int8&gt;" in page
+    assert 'class="bad"' in page
+    assert not [word for word in ("src=", "href=", "@import", "url(") if word in page]
+
+
+def test_written_report(report: BenchmarkReport, tmp_path: Path) -> None:
+    written = write_report(report, tmp_path / "out")
+    assert sorted(Path(path).name for path in written.values()) == [
+        "report.html",
+        "report.json",
+        "report.md",
+    ]
+    assert all(Path(path).stat().st_size > 0 for path in written.values())
+
+
+def test_nothing_to_measure_is_refused() -> None:
+    with pytest.raises(InvalidConfigError, match="nothing to measure"):
+        benchmark([])
+
+
+def test_unknown_device_is_refused_before_anything_runs(tiny_tflite: Path) -> None:
+    with pytest.raises(InvalidConfigError, match="toaster"):
+        benchmark([tiny_tflite], devices=("toaster",))
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError):
+        benchmark([tmp_path / "none.tflite"])
+
+
+def test_environment_tells_machine_and_software() -> None:
+    facts = describe_environment()
+    assert {"time", "system", "machine", "cores", "python", "packages"} <= set(facts)
+    assert facts["packages"]["edgevision"]
+    assert find_disturbances({"load": 0.1, "cores": 2}) == ()
+    assert len(find_disturbances({"load": 3, "cores": 2, "temperature_c": 85})) == 2
