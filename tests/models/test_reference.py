@@ -72,7 +72,8 @@ def test_the_same_weights_give_the_same_outputs(name: str) -> None:
     images = draw_images((2, *size, 3))
     expected = np.asarray(reference(images))
     assert np.ptp(expected) > 0.1
-    np.testing.assert_allclose(ours(images), expected, atol=1e-6 * np.abs(expected).max())
+    # Up to the order of additions, which the two write differently in hard functions.
+    np.testing.assert_allclose(ours(images), expected, atol=1e-5 * np.abs(expected).max())
 
     for mine, theirs in zip(_norms(ours), _norms(reference), strict=True):
         assert (mine.momentum, mine.epsilon) == (theirs.momentum, theirs.epsilon)
