@@ -43,6 +43,18 @@ def read_onnx(path: str | Path) -> Graph:
     """
     source = Path(path)
     model = _load_model(source)
+    try:
+        return _read_model(model, source)
+    except (UnicodeDecodeError, IndexError, OverflowError) as error:
+        # Damage that leaves a readable message behind, such as a name that is no text.
+        raise InvalidModelError(
+            "the ONNX model is damaged",
+            received=f"{source}: {error}",
+            remedy="copy or export it again",
+        ) from error
+
+
+def _read_model(model: Any, source: Path) -> Graph:
     external = {
         locate_external(t, source.parent) for t in model.graph.initializer if t.data_location == 1
     }
