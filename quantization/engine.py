@@ -1,0 +1,101 @@
+"""The adapter to ai-edge-quantizer: a float ``.tflite`` and our ranges in, a quantized one out."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from edgevision.backends import import_backend
+from edgevision.errors import UnsupportedOpError
+from edgevision.graph.graph import Graph
+from edgevision.quantization.calibrate import widen_range
+from edgevision.quantization.schemes import SCHEMES, create_recipe
+from edgevision.specs import Scheme
+
+Bounds = Mapping[int, tuple[float, float]]
+"""Minimum and maximum of every float activation by tensor index."""
+
+
+def load_engine() -> Any:
+    """Import the engine (about a second: do it while the interpreter works).
+
+    Raises:
+        BackendUnavailableError: It is not installed.
+    """
+    return import_backend("ai_edge_quantizer.quantizer")
+
+
+def run_engine(model: bytes, graph: Graph, scheme: Scheme, bounds: Bounds | None = None) -> bytes:
+    """Quantize a float model.
+
+    Operations that the engine does not know stay in float, between a DEQUANTIZE and a QUANTIZE.
+
+    Args:
+        model: Bytes of the float ``.tflite``.
+        graph: The same model, read.
+        scheme: What becomes integer.
+        bounds: Range of every float activation; not needed where activations stay float.
+
+    Returns:
+        Bytes of the quantized ``.tflite``.
+
+    Raises:
+        UnsupportedOpError: The engine can not quantize the model.
+        BackendUnavailableError: The engine is not installed.
+    """
+    quantizer = load_engine()
+    statistics = None
+    if SCHEMES[scheme].needs_ranges:
+        statistics = _describe_ranges(graph, bounds or {})
+    with _quiet():
+        try:
+            engine = quantizer.Quantizer(bytearray(model), create_recipe(scheme))
+            result = engine.quantize(
+                statistics, enable_progress_bar=False, enable_progress_report=False
+            )
+        except (RuntimeError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise UnsupportedOpError(
+                "ai-edge-quantizer can not quantize this model",
+                received=f"scheme={scheme}: {_first_line(error)}",
+                remedy="try --scheme dynamic or float16",
+            ) from error
+    return bytes(result.quantized_model)
+
+
+def _describe_ranges(graph: Graph, bounds: Bounds) -> dict[str, dict[str, Any]]:
+    """Write ranges the way the engine calibrates: by tensor name.
+
+    Constants are left out on purpose: a range given for a weight would make it per-tensor.
+    """
+    described = {}
+    for index, seen in bounds.items():
+        low, high = widen_range(*seen)
+        described[graph.tensors[index].name] = {
+            "min": np.array([low], np.float32),
+            "max": np.array([high], np.float32),
+        }
+    return described
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the engine's prints, logs and warnings away from the caller's streams."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

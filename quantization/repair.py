@@ -1,0 +1,269 @@
+"""Repairs a quantized network layer by layer, beside the float one, on the same images.
+
+Each layer sees the inputs that the repaired layers before it really give, so that it also takes
+back what they left. A layer keeps its repair only where its outputs come closer to the float
+network's; otherwise it stays as the engine made it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgevision.graph.flatbuffer import replace_constants
+from edgevision.graph.graph import Op, Tensor
+from edgevision.graph.tflite import read_tflite
+from edgevision.quantization.bias import correct_layer, store_bias
+from edgevision.quantization.diagnose import LayerReport, describe_layer
+from edgevision.quantization.layers import (
+    Layer,
+    LayerStep,
+    build_layer,
+    find_layers,
+    get_activations,
+    get_bias,
+    get_weights,
+    is_repairable,
+    restore_weights,
+)
+from edgevision.quantization.moments import Activation, dequantize, measure_moments
+from edgevision.quantization.rounding import round_layer
+from edgevision.quantization.walk import Walk
+from edgevision.specs import Progress
+
+Array = np.ndarray[Any, Any]
+
+# The order matters: the bias answers to the weights as rounded.
+STEPS: Mapping[str, LayerStep] = {"rounding": round_layer, "bias_correction": correct_layer}
+
+# Enough to tell which of two versions of a layer is better, and how good it is.
+_CHECKED_IMAGES = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """What one repair step did.
+
+    Attributes:
+        step: Its name.
+        layers: Layers that it changed for the better.
+        seconds: Time it took.
+    """
+
+    step: str
+    layers: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {"step": self.step, "layers": self.layers, "seconds": round(self.seconds, 3)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Repaired:
+    """A repaired network, and what was seen on the way.
+
+    Attributes:
+        model: Bytes of the quantized ``.tflite``.
+        layers: How each layer came out.
+        steps: What each step did.
+        expected: (N, …) float32, first output of the float network.
+        outputs: (N, …) float32, what the repaired network answers instead.
+    """
+
+    model: bytes
+    layers: tuple[LayerReport, ...]
+    steps: tuple[StepReport, ...]
+    expected: Array
+    outputs: Array
+
+
+def repair_network(
+    models: tuple[bytes, bytes],
+    images: Array,
+    *,
+    steps: tuple[str, ...] = tuple(STEPS),
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> Repaired:
+    """Repair a quantized network layer by layer.
+
+    Args:
+        models: The float ``.tflite``, and what the engine made of it.
+        images: (N, *input shape) float32, inputs of the float network.
+        steps: Names from ``STEPS`` in the order of that table; none only measures the layers.
+        threads: Interpreters that share the images.
+        progress: Called after every layer.
+
+    Returns:
+        The repaired network; constants changed, structure and scales untouched.
+    """
+    session = _Session(models, images, steps, threads)
+    pairs = _pair_layers(session)
+    for done, ops in enumerate(pairs):
+        session.visit(ops)
+        if progress:
+            progress("repairing layers", done + 1, len(pairs))
+    return session.finish(models[1])
+
+
+def run_network(model: bytes, images: Array, *, threads: int = 1) -> Array:
+    """Return what a network answers to float inputs: (N, …) float32, its first output."""
+    graph = read_tflite(model)
+    stored = quantize_images(images, graph.tensors[graph.inputs[0]])
+    walk = Walk(model, stored, threads)
+    walk.advance(len(graph.ops))
+    return _read_output(walk)
+
+
+def quantize_images(images: Array, tensor: Tensor) -> Array:
+    """Bring float inputs to the dtype of a network's input."""
+    if tensor.quantization is None:
+        return images
+    info = np.iinfo(tensor.dtype)
+    scale = np.float32(tensor.quantization.scales[0])
+    zero = tensor.quantization.zero_points[0]
+    stored = np.empty(images.shape, tensor.dtype)
+    for image, out in zip(images, stored, strict=True):  # one by one: small temporaries
+        out[...] = np.clip(np.rint(image / scale) + zero, info.min, info.max)
+    return stored
+
+
+def _pair_layers(session: _Session) -> list[tuple[Op, Op]]:
+    """Match the layers of both networks: the engine keeps their order and adds none."""
+    float_ops, ops = find_layers(session.float_walk.graph), find_layers(session.walk.graph)
+    if [op.kind for op in float_ops] != [op.kind for op in ops]:
+        return []
+    return list(zip(float_ops, ops, strict=True))
+
+
+class _Session:
+    """Both networks on their way, and the constants that were changed so far."""
+
+    def __init__(
+        self, models: tuple[bytes, bytes], images: Array, steps: tuple[str, ...], threads: int
+    ) -> None:
+        quantized = read_tflite(models[1])
+        tensor = quantized.tensors[quantized.inputs[0]]
+        self.float_walk = Walk(models[0], images, threads)
+        self.walk = Walk(models[1], quantize_images(images, tensor), threads)
+        self._steps = steps
+        self._constants: dict[int, Array] = {}
+        self._reports: list[LayerReport] = []
+        self._seconds = dict.fromkeys(steps, 0.0)
+        self._num_repaired = 0
+
+    def visit(self, ops: tuple[Op, Op]) -> None:
+        """Run up to a layer, repair it, and run it."""
+        self.float_walk.advance(ops[0].index)
+        self.walk.advance(ops[1].index)
+        expected = self.float_walk.try_layer()
+        repaired = False
+        if self._steps and is_repairable(self.walk.graph, ops[1]):
+            outputs, repaired = self._repair(ops, expected[ops[0].outputs[0]])
+        else:
+            outputs = self.walk.try_layer()
+        self._report(ops, expected[ops[0].outputs[0]], outputs[ops[1].outputs[0]], repaired)
+        self.float_walk.commit(expected)
+        self.walk.commit(outputs)
+
+    def finish(self, quantized: bytes) -> Repaired:
+        """Run to the end and write the constants."""
+        for walk in (self.float_walk, self.walk):
+            walk.advance(len(walk.graph.ops))
+        model = replace_constants(quantized, self._constants) if self._constants else quantized
+        return Repaired(
+            model=model,
+            layers=tuple(self._reports),
+            steps=tuple(
+                StepReport(step=name, layers=self._num_repaired, seconds=seconds)
+                for name, seconds in self._seconds.items()
+            ),
+            expected=_read_output(self.float_walk),
+            outputs=_read_output(self.walk),
+        )
+
+    def _repair(self, ops: tuple[Op, Op], expected: Array) -> tuple[dict[int, Array], bool]:
+        """Apply the steps to a layer; return its outputs and whether the repair was kept."""
+        graph = self.walk.graph
+        layer = self._describe(ops, expected)
+        for name in self._steps:
+            start = time.perf_counter()
+            layer = STEPS[name](layer)
+            self._seconds[name] += time.perf_counter() - start
+        constants = self._store(layer)
+        target = ops[1].outputs[0]
+        repaired = self.walk.try_layer(constants)
+        some = _pick_some(expected)
+        plain = self.walk.try_layer(images=some)
+        tensor = graph.tensors[target]
+        before = _measure_error(expected[some], _to_real(tensor, plain[target]))
+        after = _measure_error(expected[some], _to_real(tensor, repaired[target][some]))
+        if not after < before:
+            return self.walk.try_layer(), False
+        self._constants.update(constants)
+        self._num_repaired += 1
+        return repaired, True
+
+    def _describe(self, ops: tuple[Op, Op], expected: Array) -> Layer:
+        graphs = (self.float_walk.graph, self.walk.graph)
+        inputs = (
+            _to_activation(self.float_walk, ops[0].inputs[0]),
+            _to_activation(self.walk, ops[1].inputs[0]),
+        )
+        shape = get_weights(graphs[1], ops[1]).shape
+        output = expected.reshape(-1, *expected.shape[2:])
+        moments = measure_moments(ops[0], shape, inputs, output, seed=ops[0].index)
+        return build_layer(graphs, ops, moments)
+
+    def _store(self, layer: Layer) -> dict[int, Array]:
+        graph, op = self.walk.graph, layer.op
+        constants = {op.inputs[1]: restore_weights(layer, graph).astype(np.int8)}
+        bias = get_bias(graph, op)
+        if bias is not None:
+            quantization = get_activations(graph, op)[0].quantization
+            scale = quantization.scales[0] if quantization else 1.0
+            stored = store_bias(layer.bias, layer.scales * scale, bias.dtype)
+            constants[bias.index] = stored.reshape(bias.shape)
+        return constants
+
+    def _report(self, ops: tuple[Op, Op], expected: Array, stored: Array, repaired: bool) -> None:
+        tensor = get_activations(self.walk.graph, ops[1])[1]
+        some = _pick_some(expected)
+        pair = (expected[some], _to_real(tensor, stored[some]))
+        graphs = (self.float_walk.graph, self.walk.graph)
+        self._reports.append(describe_layer(graphs, ops, pair, repaired))
+
+
+def _pick_some(values: Array) -> slice:
+    return slice(None, None, -(-len(values) // _CHECKED_IMAGES))
+
+
+def _read_output(walk: Walk) -> Array:
+    index = walk.graph.outputs[0]
+    return _to_real(walk.graph.tensors[index], walk.live[index])
+
+
+def _to_activation(walk: Walk, index: int) -> Activation:
+    tensor, values = walk.graph.tensors[index], walk.live[index]
+    values = values.reshape(-1, *values.shape[2:])
+    if tensor.quantization is None:
+        return Activation(values=values)
+    quantization = tensor.quantization
+    return Activation(
+        values=values, scale=quantization.scales[0], zero_point=quantization.zero_points[0]
+    )
+
+
+def _to_real(tensor: Tensor, values: Array) -> Array:
+    if tensor.quantization is None:
+        return values.astype(np.float32)
+    return dequantize(values, tensor.quantization.scales[0], tensor.quantization.zero_points[0])
+
+
+def _measure_error(expected: Array, actual: Array) -> float:
+    return float(np.square(expected - actual).mean(dtype=np.float64))

@@ -1,0 +1,86 @@
+"""What each quantization scheme makes integer, as rows of a table, and the engine's recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgevision.specs import Scheme
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemeRow:
+    """One scheme.
+
+    Attributes:
+        scheme: Its name.
+        weight_bits: Bits of the weights; 16 means float16.
+        activation_bits: Bits of the activations; 0 leaves them float32.
+        per_channel: Whether every output channel has its own weight scale.
+    """
+
+    scheme: Scheme
+    weight_bits: int
+    activation_bits: int
+    per_channel: bool
+
+    @property
+    def needs_ranges(self) -> bool:
+        """Whether activation ranges, and so images, are needed."""
+        return self.activation_bits > 0
+
+    @property
+    def has_integer_weights(self) -> bool:
+        """Whether the weights become integers."""
+        return self.weight_bits < 16
+
+
+SCHEMES = {
+    row.scheme: row
+    for row in (
+        SchemeRow(scheme=Scheme.INT8, weight_bits=8, activation_bits=8, per_channel=True),
+        SchemeRow(
+            scheme=Scheme.INT8_PER_TENSOR, weight_bits=8, activation_bits=8, per_channel=False
+        ),
+        SchemeRow(scheme=Scheme.INT16X8, weight_bits=8, activation_bits=16, per_channel=True),
+        SchemeRow(scheme=Scheme.DYNAMIC, weight_bits=8, activation_bits=0, per_channel=True),
+        SchemeRow(scheme=Scheme.FLOAT16, weight_bits=16, activation_bits=0, per_channel=False),
+    )
+}
+
+
+def create_recipe(scheme: Scheme) -> list[dict[str, Any]]:
+    """Return the recipe of ai-edge-quantizer for a scheme.
+
+    >>> create_recipe(Scheme.INT8)[0]["op_config"]["weight_tensor_config"]["granularity"]
+    'CHANNELWISE'
+    >>> create_recipe(Scheme.FLOAT16)[0]["algorithm_key"]
+    'float_casting'
+    """
+    row = SCHEMES[scheme]
+    config: dict[str, Any] = {
+        "weight_tensor_config": _describe_weights(row),
+        "compute_precision": "INTEGER" if row.has_integer_weights else "FLOAT",
+        "explicit_dequantize": not row.has_integer_weights,
+        "skip_checks": False,
+        "min_weight_elements": 0,
+    }
+    if row.needs_ranges:
+        config["activation_tensor_config"] = {
+            "num_bits": row.activation_bits,
+            # int16 kernels know no zero point.
+            "symmetric": row.activation_bits == 16,
+            "granularity": "TENSORWISE",
+            "dtype": "INT",
+        }
+    algorithm = "min_max_uniform_quantize" if row.has_integer_weights else "float_casting"
+    return [{"regex": ".*", "operation": "*", "algorithm_key": algorithm, "op_config": config}]
+
+
+def _describe_weights(row: SchemeRow) -> dict[str, Any]:
+    return {
+        "num_bits": row.weight_bits,
+        "symmetric": True,
+        "granularity": "CHANNELWISE" if row.per_channel else "TENSORWISE",
+        "dtype": "INT" if row.has_integer_weights else "FLOAT",
+    }

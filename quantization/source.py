@@ -1,0 +1,127 @@
+"""The float model to be quantized: read, and refused with a clear line where that can not work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgevision.contract import Contract
+from edgevision.errors import InvalidConfigError, InvalidModelError, UnsupportedOpError
+from edgevision.graph.contracts import complete_contract, read_contract
+from edgevision.graph.graph import Graph
+from edgevision.graph.tflite import map_file, read_tflite
+from edgevision.quantization.layers import WEIGHTED, find_layers, get_weights
+
+_INTEGERS = ("int8", "uint8", "int16", "int4", "int2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FloatModel:
+    """A float ``.tflite`` with one image input.
+
+    Attributes:
+        path: The file.
+        data: Its bytes.
+        graph: The network.
+        contract: What the file and the caller say about it, completed.
+    """
+
+    path: Path
+    data: bytes
+    graph: Graph
+    contract: Contract
+
+
+def open_source(path: str | Path, overrides: Mapping[str, Any]) -> FloatModel:
+    """Read a float model and its contract.
+
+    Raises:
+        MissingFileError: There is no such file.
+        InvalidModelError: It is no sound ``.tflite``, or is quantized already.
+        UnsupportedOpError: It can not be quantized: an ONNX file, several inputs, dynamic shapes,
+            no layers with float weights.
+        InvalidConfigError: An override does not fit.
+    """
+    place = Path(path)
+    if place.suffix.lower() == ".onnx" and place.exists():
+        raise UnsupportedOpError(
+            "quantizing .onnx files comes with a later version",
+            received=place,
+            remedy="quantize the .tflite of the same model",
+        )
+    data = bytes(map_file(place))
+    graph = read_tflite(place)
+    check_graph(graph, str(place))
+    contract = complete_contract(read_contract(place), graph, overrides)
+    return FloatModel(path=place, data=data, graph=graph, contract=contract)
+
+
+def check_graph(graph: Graph, shown: str) -> None:
+    """Refuse a network that can not be quantized.
+
+    Args:
+        graph: The network.
+        shown: What errors call it.
+    """
+    _check_is_float(graph, shown)
+    if len(graph.inputs) != 1:
+        raise UnsupportedOpError(
+            "quantization takes models with one input",
+            received=f"{shown}: {len(graph.inputs)} inputs",
+        )
+    loose = [t for t in graph.tensors if not t.static]
+    if loose:
+        raise UnsupportedOpError(
+            "quantization takes static shapes",
+            received=f"{shown}: tensor {loose[0].name!r} has shape {list(loose[0].shape)}",
+            remedy="convert the model again with a fixed batch of 1",
+        )
+    spec = graph.input_specs()[0]
+    if len(spec.shape) != 4 or spec.shape[0] != 1 or spec.dtype != "float32":
+        raise UnsupportedOpError(
+            "quantization takes models with one float32 image as input",
+            received=f"{shown}: {spec.dtype}{list(spec.shape)}",
+        )
+    if graph.subgraphs:
+        raise UnsupportedOpError(
+            "models with control flow can not be quantized",
+            received=f"{shown}: {len(graph.subgraphs) + 1} subgraphs",
+        )
+    if not any(get_weights(graph, op).dtype == "float32" for op in find_layers(graph)):
+        raise UnsupportedOpError(
+            "nothing to quantize: no convolution or dense layer with float32 weights",
+            received=shown,
+            remedy=_explain_weights(graph),
+        )
+
+
+def check_scheme(value: str) -> None:
+    """Refuse unknown schemes with the list of those that exist."""
+    from edgevision.specs import Scheme
+
+    if value not in list(Scheme):
+        raise InvalidConfigError(
+            "no such quantization scheme",
+            received=f"scheme={value}",
+            remedy="use " + ", ".join(Scheme),
+        )
+
+
+def _check_is_float(graph: Graph, shown: str) -> None:
+    found = [t for t in graph.tensors if t.dtype in _INTEGERS and t.quantization is not None]
+    if found:
+        raise InvalidModelError(
+            "the model is quantized already",
+            received=f"{shown}: tensor {found[0].name!r} is {found[0].dtype}",
+            remedy="give the float .tflite that it was made from",
+        )
+
+
+def _explain_weights(graph: Graph) -> str:
+    if any(op.kind in WEIGHTED for op in graph.ops) and any(
+        t.dtype == "float16" for t in graph.constants
+    ):
+        return "its weights are float16: quantize the float32 file"
+    return ""
