@@ -61,21 +61,31 @@ def freeze_model(model: Any, inputs: Sequence[TensorSpec]) -> FrozenModel:
     Raises:
         UnsupportedOpError: The model can not be traced.
     """
+    return freeze_call(_make_call(model, inputs), inputs)
+
+
+def freeze_call(call: Any, inputs: Sequence[TensorSpec]) -> FrozenModel:
+    """Trace a function of TensorFlow tensors, given and returned by name.
+
+    Args:
+        call: Takes the inputs as keyword arguments, returns a dictionary.
+        inputs: Static shape and dtype of each.
+
+    Raises:
+        UnsupportedOpError: TensorFlow can not trace it.
+    """
     tf = import_backend("tensorflow")
     freeze = import_backend(
         "tensorflow.python.framework.convert_to_constants"
     ).convert_variables_to_constants_v2
-    call = _make_call(model, inputs)
-    names = [spec.name for spec in inputs]
     signature = {s.name: tf.TensorSpec(s.shape, s.dtype, name=s.name) for s in inputs}
     with translate_errors("TensorFlow can not trace the model"):
         traced = tf.function(call, autograph=False).get_concrete_function(**signature)
         function = freeze(traced)
         order = [tensor.name.partition(":")[0] for tensor in function.inputs]
         outputs = tuple(_describe(n, t) for n, t in sorted(traced.structured_outputs.items()))
-    if order != names:
-        inputs = sorted(inputs, key=lambda spec: order.index(spec.name))
-    return FrozenModel(function=function, inputs=tuple(inputs), outputs=outputs, reference=call)
+    ordered = tuple(sorted(inputs, key=lambda spec: order.index(spec.name)))
+    return FrozenModel(function=function, inputs=ordered, outputs=outputs, reference=call)
 
 
 def name_inputs(model: Any) -> list[str]:
@@ -84,15 +94,20 @@ def name_inputs(model: Any) -> list[str]:
     Keras numbers unnamed inputs through the life of a process; such names would make two
     conversions of one model differ.
     """
-    own = [_identifier(tensor.name) for tensor in model.inputs]
+    own = [make_identifier(tensor.name) for tensor in model.inputs]
     if all(_AUTOMATIC_NAME.match(name) for name in own) or len(set(own)) < len(own):
         return ["input"] if len(own) == 1 else [f"input_{i}" for i in range(len(own))]
     return own
 
 
-def _identifier(name: str) -> str:
+def make_identifier(name: str) -> str:
+    """Turn any tensor name into one that is a Python identifier, as signatures need it.
+
+    >>> make_identifier("serving_default_image:0"), make_identifier("495")
+    ('serving_default_image', 'tensor_495')
+    """
     text = re.sub(r"\W+", "_", name.partition(":")[0]).strip("_")
-    return text if text and not text[0].isdigit() else f"input_{text}"
+    return text if text and not text[0].isdigit() else f"tensor_{text}"
 
 
 def _make_call(model: Any, inputs: Sequence[TensorSpec]) -> Any:
@@ -119,11 +134,11 @@ def _narrow(tf: Any, value: Any) -> Any:
 def _name_outputs(model: Any, results: Any) -> list[tuple[str, Any]]:
     """Pair outputs with names: dictionary keys, the output layers' names, or plain numbers."""
     if isinstance(results, Mapping):
-        return [(_identifier(str(name)), value) for name, value in results.items()]
+        return [(make_identifier(str(name)), value) for name, value in results.items()]
     values = import_backend("keras").tree.flatten(results)
     if len(values) == 1:
         return [("output", values[0])]
-    names = [_identifier(str(n)) for n in getattr(model, "output_names", None) or ()]
+    names = [make_identifier(str(n)) for n in getattr(model, "output_names", None) or ()]
     if len(set(names)) != len(values):
         names = [f"output_{i}" for i in range(len(values))]
     return list(zip(names, values, strict=True))
