@@ -68,3 +68,15 @@ def test_hard_functions_are_those_of_the_paper() -> None:
         net = KerasNet()
         y = net.activation(net.input((41, 1, 1), name="x"), function, name="y")
         np.testing.assert_allclose(net.build_model("f", y)(x), expected, atol=1e-6)
+
+
+def test_features_of_both_readings_agree() -> None:
+    from edgevision.models.registry import build_feature_graph, create_features
+
+    choices: dict[str, Any] = {"alpha": 0.1, "input_size": (64, 40), "strides": (2, 16)}
+    model = create_features("mobilenet_v2", **choices, expanded=True, output_stride=16)
+    graph = build_feature_graph("mobilenet_v2", **choices, expanded=True, output_stride=16)
+    shapes = {name: tuple(t.shape[1:]) for name, t in model.output.items()}
+    assert shapes["stride_16"][:2] == (4, 3)
+    outputs = graph.signatures["serving_default"][1]
+    assert shapes == {name: graph.tensors[i].shape[1:] for name, i in outputs.items()}
