@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Scores = NDArray[np.float32]
 
+_FEW = 10
+"""Up to so many classes it is faster to look for the best one repeatedly than to sort."""
+
 
 class Classifier:
     """Classifies images with a deployed model file, following the model's own contract.
@@ -155,14 +158,16 @@ def find_best(scores: Scores, top_k: int) -> NDArray[np.intp]:
     >>> find_best(np.float32([0.1, 0.4, 0.1, 0.4]), 3).tolist()
     [1, 3, 0]
     """
-    if top_k < len(scores):
-        threshold = np.partition(scores, len(scores) - top_k)[len(scores) - top_k]
-        # Not-a-number compares with nothing: then all indices stay candidates.
-        candidates = np.flatnonzero(~(scores < threshold))
-    else:
-        candidates = np.arange(len(scores))
-    order = np.argsort(-scores[candidates], kind="stable")
-    return candidates[order[:top_k]]
+    if top_k > _FEW:
+        return np.argsort(-scores, kind="stable")[:top_k]
+    left, best = scores.copy(), []
+    for _ in range(min(top_k, len(scores))):
+        index = left.argmax()
+        if not left[index] > -np.inf:  # infinite or not a number: no mark would be left for "taken"
+            return np.argsort(-scores, kind="stable")[:top_k]
+        best.append(index)
+        left[index] = -np.inf
+    return np.array(best)
 
 
 def dequantize(values: Array, spec: TensorSpec) -> Scores:

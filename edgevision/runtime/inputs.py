@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,20 @@ def check_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, np.ndarray[An
         )
     for spec in specs:
         array = inputs[spec.name]
-        if array.dtype.name != spec.dtype or not _fits(array.shape, spec.shape):
+        if array.dtype != _find_dtype(spec.dtype) or not _fits(array.shape, spec.shape):
             raise InvalidConfigError(
                 f"input {spec.name!r} must be {spec.dtype} of shape {spec.shape}",
                 received=f"{array.dtype.name} of shape {array.shape}",
             )
+
+
+@cache
+def _find_dtype(name: str) -> np.dtype[Any] | None:
+    """Look a dtype up once: NumPy composes its name anew every time it is asked for."""
+    try:
+        return np.dtype(name)
+    except TypeError:  # text and other types that NumPy calls differently
+        return None
 
 
 def _fits(shape: tuple[int, ...], declared: tuple[int, ...]) -> bool:

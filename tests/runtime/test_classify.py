@@ -78,10 +78,16 @@ def test_more_than_all_is_all(photo):
     assert len(classify(np.float32([[0.5, 0.5]]), photo, top_k=100)) == 2
 
 
-@pytest.mark.parametrize("top_k", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("top_k", [1, 2, 3, 4, 7, 30])
 def test_ties_keep_their_order_whatever_top_k(top_k):
     scores = np.float32([0, 0.5, 0, 0.5, 0.25, 0])
     assert find_best(scores, top_k).tolist() == [1, 3, 4, 0, 2, 5][:top_k]
+
+
+@pytest.mark.parametrize("worst", [-np.inf, np.nan])
+def test_unusable_scores_come_last(worst):
+    scores = np.float32([worst, 0.1, worst, 0.2])
+    assert find_best(scores, 3).tolist() == [3, 1, 0]
 
 
 def test_best_of_many_is_that_of_a_full_sort():
