@@ -42,12 +42,12 @@ def check_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, np.ndarray[An
 
 
 @cache
-def _find_dtype(name: str) -> np.dtype[Any] | None:
+def _find_dtype(name: str) -> np.dtype[Any]:
     """Look a dtype up once: NumPy composes its name anew every time it is asked for."""
     try:
         return np.dtype(name)
     except TypeError:  # text and other types that NumPy calls differently
-        return None
+        return np.dtype(object)
 
 
 def _fits(shape: tuple[int, ...], declared: tuple[int, ...]) -> bool:

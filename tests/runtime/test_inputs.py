@@ -24,3 +24,10 @@ def test_too_many_inputs_are_refused():
 
 def test_repeated_names_are_numbered():
     assert name_uniquely(["a", "a", "b"]) == ["a:0", "a:1", "b"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_are_no_text(dtype):
+    spec = TensorSpec(name="x", shape=(1,), dtype="string")
+    with pytest.raises(InvalidConfigError, match=dtype):
+        check_inputs([spec], {"x": np.zeros(1, dtype)})
