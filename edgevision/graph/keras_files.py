@@ -202,19 +202,34 @@ def _explain_failure(
             received=source,
             remedy="rename it to .keras (zip) or .h5 (HDF5)",
         )
-    reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
-    foreign = next((n for n, _ in _walk_classes(config) if n in _UNKNOWN_TO_KERAS_3), None)
-    if foreign or "custom" in reason.lower() or "unknown layer" in reason.lower():
+    foreign = next(_find_foreign_layers(config), None)
+    if foreign is not None:
         return UnsupportedOpError(
             "the model holds a layer that Keras does not know",
-            received=f"{source}: {foreign or reason}",
+            received=f"{source}: {foreign}",
             remedy="build it from Keras layers, or convert it where it was made",
         )
+    reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
     return InvalidModelError("Keras can not load the file", received=f"{source}: {reason}")
 
 
-# Bare TensorFlow functions inside a functional model, as Keras 2 wrote them.
-_UNKNOWN_TO_KERAS_3 = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
+def _find_foreign_layers(config: object) -> Iterator[str]:
+    """Yield the class names of layers that are not part of Keras, at any depth."""
+    for _, inner in _walk_classes(config):
+        layers = inner.get("layers", ()) if isinstance(inner, Mapping) else ()
+        for layer in layers if isinstance(layers, list) else ():
+            if isinstance(layer, Mapping) and not _is_from_keras(layer):
+                yield str(layer.get("class_name"))
+
+
+def _is_from_keras(layer: Mapping[str, Any]) -> bool:
+    if str(layer.get("module") or "").split(".")[0] == "keras":
+        return True
+    name = str(layer.get("class_name"))
+    return name in _MODEL_CLASSES or hasattr(import_backend("keras").layers, name)
+
+
+_MODEL_CLASSES = ("Functional", "Model", "Sequential")
 
 
 def _refuse_folder(source: Path) -> InvalidModelError:
