@@ -75,6 +75,8 @@ def build(
         weights=None if weights == "none" else weights,
         labels=read_labels(labels) if labels else (),
     )
+    for text in result.notes:
+        terminal.note(text)
     document = result.to_dict()
     terminal.finish(
         document,

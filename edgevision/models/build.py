@@ -10,7 +10,13 @@ from typing import Any
 from edgevision.errors import InvalidConfigError
 from edgevision.graph.contracts import write_contract
 from edgevision.models.graph_net import count_macs, count_params
-from edgevision.models.registry import InputSize, build_graph, create_model, default_contract
+from edgevision.models.registry import (
+    InputSize,
+    build_graph,
+    create_model,
+    create_pretrained,
+    default_contract,
+)
 from edgevision.outputs import atomic_path
 
 
@@ -22,11 +28,13 @@ class BuildResult:
         output: The ``.keras`` file.
         params: All weights, BatchNorm statistics included.
         macs: Multiply-accumulates of convolutions and matrix products.
+        notes: What a reader should know, such as a classifier that kept random weights.
     """
 
     output: str
     params: int
     macs: int
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -82,8 +90,21 @@ def build_file(
             received=f"{len(labels)} labels, {num_classes} classes",
         )
     with atomic_path(output) as temporary:
-        model = create_model(name, weights=weights, **choices)
+        model, notes = _create(name, weights, choices)
         model.save(temporary)
         write_contract(temporary, default_contract(name, labels=labels))
     params, _ = count_params(graph)
-    return BuildResult(output=str(output), params=params, macs=count_macs(graph))
+    return BuildResult(output=str(output), params=params, macs=count_macs(graph), notes=notes)
+
+
+def _create(
+    name: str, weights: str | Path | None, choices: dict[str, Any]
+) -> tuple[Any, tuple[str, ...]]:
+    """Build the model, and say which layers the weights did not reach."""
+    if weights is None:
+        return create_model(name, **choices), ()
+    model, report = create_pretrained(name, weights=weights, **choices)
+    if not report.skipped:
+        return model, ()
+    skipped = ", ".join(report.skipped)
+    return model, (f"the file's weights do not fit {skipped}: random weights there",)
