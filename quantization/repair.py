@@ -18,6 +18,7 @@ from edgevision.graph.flatbuffer import replace_constants
 from edgevision.graph.graph import Op, Tensor
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.bias import correct_layer, store_bias
+from edgevision.quantization.blas import use_single_thread
 from edgevision.quantization.diagnose import LayerReport, describe_layer
 from edgevision.quantization.layers import (
     Layer,
@@ -105,7 +106,8 @@ def repair_network(
     session = _Session(models, images, steps, threads)
     pairs = _pair_layers(session)
     for done, ops in enumerate(pairs):
-        session.visit(ops)
+        with use_single_thread():
+            session.visit(ops)
         if progress:
             progress("repairing layers", done + 1, len(pairs))
     return session.finish(models[1])

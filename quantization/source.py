@@ -10,6 +10,7 @@ from typing import Any
 from edgevision.contract import Contract
 from edgevision.errors import InvalidConfigError, InvalidModelError, UnsupportedOpError
 from edgevision.graph.contracts import complete_contract, read_contract
+from edgevision.graph.flatbuffer import ModelEditor
 from edgevision.graph.graph import Graph
 from edgevision.graph.tflite import map_file, read_tflite
 from edgevision.quantization.layers import WEIGHTED, find_layers, get_weights
@@ -51,11 +52,31 @@ def open_source(path: str | Path, overrides: Mapping[str, Any]) -> FloatModel:
             received=place,
             remedy="quantize the .tflite of the same model",
         )
-    data = bytes(map_file(place))
-    graph = read_tflite(place)
-    check_graph(graph, str(place))
-    contract = complete_contract(read_contract(place), graph, overrides)
+    original = read_tflite(place)
+    check_graph(original, str(place))
+    data = normalize_model(bytes(map_file(place)))
+    graph = read_tflite(data)
+    contract = complete_contract(read_contract(place), original, overrides)
     return FloatModel(path=place, data=data, graph=graph, contract=contract)
+
+
+def normalize_model(model: bytes) -> bytes:
+    """Bring a float model into the form that the engine reads right.
+
+    The batch becomes 1 where it was left open. The codes of operations are written where newer
+    files have them: the engine takes those of older files, which lack them, all for additions.
+    Tensors get names of their own: the engine looks ranges up by name.
+    """
+    editor = ModelEditor(model)
+    for code in editor.model.operatorCodes:
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
+    used: set[bytes] = set()
+    for index, tensor in enumerate(editor.model.subgraphs[0].tensors):
+        tensor.shapeSignature = None
+        name = bytes(tensor.name or b"")
+        tensor.name = name if name and name not in used else b"%s_%d" % (name, index)
+        used.add(tensor.name)
+    return editor.to_bytes()
 
 
 def check_graph(graph: Graph, shown: str) -> None:
@@ -71,7 +92,8 @@ def check_graph(graph: Graph, shown: str) -> None:
             "quantization takes models with one input",
             received=f"{shown}: {len(graph.inputs)} inputs",
         )
-    loose = [t for t in graph.tensors if not t.static]
+    # A batch that was left open runs as 1; any other open dimension has no size.
+    loose = [t for t in graph.tensors if not all(d >= 0 for d in t.shape[1:])]
     if loose:
         raise UnsupportedOpError(
             "quantization takes static shapes",
@@ -79,7 +101,7 @@ def check_graph(graph: Graph, shown: str) -> None:
             remedy="convert the model again with a fixed batch of 1",
         )
     spec = graph.input_specs()[0]
-    if len(spec.shape) != 4 or spec.shape[0] != 1 or spec.dtype != "float32":
+    if len(spec.shape) != 4 or abs(spec.shape[0]) != 1 or spec.dtype != "float32":
         raise UnsupportedOpError(
             "quantization takes models with one float32 image as input",
             received=f"{shown}: {spec.dtype}{list(spec.shape)}",
