@@ -153,7 +153,8 @@ def _write_arrays(path: Path, arrays: Arrays, state: str) -> None:
 
 def _read_arrays(path: Path) -> tuple[RunState, Arrays]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: NumPy leaves a damaged file open.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             state = RunState.from_json(str(file[_STATE]))
             arrays: Arrays = {}
             for name in sorted(n for n in file.files if n != _STATE):

@@ -12,31 +12,25 @@ import numpy as np
 from edgevision.backends import import_backend
 from edgevision.errors import BackendUnavailableError, EdgeVisionError
 from edgevision.models.registry import configure, default_contract
-from edgevision.training.augment import IDENTITY, Augmentation
 from edgevision.training.checkpoints import RunState
 from edgevision.training.config import TrainingConfig, TrainingOptions
 from edgevision.training.curves import draw_curves
 from edgevision.training.dataset import TrainingData, read_training_data
-from edgevision.training.events import EventCallback, Meter, Phase
-from edgevision.training.features import FeatureExtractor, FeatureSet
+from edgevision.training.events import EventCallback, Phase
+from edgevision.training.features import FeatureExtractor, extract_features
 from edgevision.training.fit import PhasePlan, run_phase
 from edgevision.training.learner import Learner, Objective
 from edgevision.training.losses import balance_classes
 from edgevision.training.network import Network, build_network, save_model, training_precision
-from edgevision.training.pipeline import (
-    MARGIN,
-    EpochOrder,
-    View,
-    stream_in_order,
-    stream_train,
+from edgevision.training.results import (
+    TrainingResult,
+    describe_skipped,
+    make_result,
+    repeat_result,
 )
-from edgevision.training.pixels import PixelStore, load_pixels
-from edgevision.training.results import TrainingResult
 from edgevision.training.runs import RunFolder, RunStatus, check_repeats, open_run
 from edgevision.training.schedules import plan_cosine
-
-# Random views whose features the head learns from, beside the plain one.
-_AUGMENTED_VIEWS = 2
+from edgevision.training.sources import ImageSource, load_source
 
 
 def train(
@@ -54,11 +48,11 @@ def train(
     """Train a network of the zoo on labelled images.
 
     With ``weights`` the new head is trained first on features of the frozen backbone, then the
-    whole network is fine-tuned with BatchNorm's statistics frozen; without, everything is trained
-    from the start. The best epoch by validation accuracy (then loss) is the result. Each epoch
-    ends in a checkpoint; after a kill, ``resume=True`` with the same arguments goes on, and the
-    result is that of an uninterrupted run. Ctrl-C ends training early: the best model so far is
-    written and returned with the status ``interrupted``.
+    whole network is fine-tuned; without, everything is trained from the start. The best epoch by
+    validation accuracy (then loss) is the result. Each epoch ends in a checkpoint; after a kill,
+    ``resume=True`` with the same arguments goes on, and the result is that of an uninterrupted
+    run. Ctrl-C ends training early: the best model so far is written and returned with the status
+    ``interrupted``.
 
     Args:
         name: A name from ``list_models("classify")``.
@@ -94,7 +88,7 @@ def train(
         if run.record:
             check_repeats(run, config, about)
             if run.record["status"] is RunStatus.FINISHED:
-                return _repeat_result(run, config, images)
+                return repeat_result(run, images)
         _limit_threads(threads)
         run.begin(config, about)
         return _Training(config, images, run, threads, on_event).run()
@@ -145,70 +139,42 @@ class _Training:
 
     def _train(self) -> None:
         self.folder.checkpoints.folder.mkdir(exist_ok=True)
-        train_pixels, val_pixels = self._load_pixels()
+        source = load_source(
+            self.config,
+            self.data,
+            preprocessing=self.contract.preprocessing,
+            size=self.size,
+            folder=self.folder.path,
+            threads=self.threads,
+            report=self.report,
+        )
+        in_head = self.state.phase is Phase.HEAD
         with training_precision():
-            in_head = self.state.phase is Phase.HEAD
             network = build_network(
-                self.config,
-                len(self.data.labels),
-                load_weights=in_head or not self.arrays,
+                self.config, len(self.data.labels), load_weights=in_head or not self.arrays
             )
             if in_head:
-                self._train_head(network, train_pixels, val_pixels)
-            self._fine_tune(network, train_pixels, val_pixels)
+                self._train_head(network, source)
+            self._fine_tune(network, source)
 
-    def _load_pixels(self) -> tuple[PixelStore, PixelStore]:
-        margin = MARGIN if self.config.augment else 1.0
-        large = round(self.size[0] * margin), round(self.size[1] * margin)
-        steps = len(self.data.train) + len(self.data.val)
-        meter = Meter(self.report, phase=Phase.LOAD, epoch=1, epochs=1, steps=steps)
-        train, val = (
-            load_pixels(
-                part.files,
-                preprocessing=self.contract.preprocessing,
-                size=size,
-                folder=self.folder.path,
-                threads=self.threads,
-                advance=meter.advance,
-            )
-            for part, size in ((self.data.train, large), (self.data.val, self.size))
-        )
-        meter.finish({})
-        return train, val
-
-    def _train_head(self, network: Network, train: PixelStore, val: PixelStore) -> None:
-        extractor = FeatureExtractor(network.backbone, self.folder.checkpoints.folder, self.report)
-        train_set, val_set = self._extract(extractor, train, val)
+    def _train_head(self, network: Network, source: ImageSource) -> None:
+        folder = self.folder.checkpoints.folder
+        extractor = FeatureExtractor(network.backbone, folder, self.report)
+        features = extract_features(extractor, source)
         learner = network.head_learner(self._objective(mixup=0.0))
         self._restore_learner(learner)
-        order = self._order()
+        order, epochs = source.order, self.config.head_epochs
         plan = self._plan(
             Phase.HEAD,
-            epochs=self.config.head_epochs,
+            epochs=epochs,
+            steps=order.steps,
             peak=self.config.learning_rate,
-            batches=lambda start: train_set.stream(
-                order, start, order.steps * self.config.head_epochs
-            ),
-            val_batches=val_set.batches(256),
+            batches=lambda start: features.train.stream(order, start, order.steps * epochs),
+            val_batches=features.val.batches(),
         )
         run_phase(plan, learner, state=self.state, run=self.folder, report=self.report)
         self._enter_fine_tuning(network)
         extractor.remove_kept()
-
-    def _extract(
-        self, extractor: FeatureExtractor, train: PixelStore, val: PixelStore
-    ) -> tuple[FeatureSet, FeatureSet]:
-        views = 1 + (_AUGMENTED_VIEWS if self.config.augment else 0)
-        features = []
-        for number in range(views + 1):
-            is_val = number == views
-            batches = self._stream_val(val) if is_val else self._stream_view(train, number)
-            name = "val" if is_val else f"train-{number}"
-            features.append(extractor.extract(name, batches, view=number, views=views + 1))
-        return (
-            FeatureSet(features=features[:-1], targets=_as_targets(self.data.train.targets)),
-            FeatureSet(features=features[-1:], targets=_as_targets(self.data.val.targets)),
-        )
 
     def _enter_fine_tuning(self, network: Network) -> None:
         """Carry the best head over into the whole network, and make that the checkpoint."""
@@ -218,23 +184,16 @@ class _Training:
         self.arrays = learner.state()
         self.folder.checkpoints.save(self.state, self.arrays)
 
-    def _fine_tune(self, network: Network, train: PixelStore, val: PixelStore) -> None:
+    def _fine_tune(self, network: Network, source: ImageSource) -> None:
         learner = network.learner(self._objective(mixup=self.config.mixup))
         self._restore_learner(learner)
-        order, epochs = self._order(), self.config.epochs
         plan = self._plan(
             Phase.FINE_TUNE,
-            epochs=epochs,
+            epochs=self.config.epochs,
+            steps=source.order.steps,
             peak=self.config.peak_learning_rate,
-            batches=lambda start: stream_train(
-                train,
-                self.data.train.targets,
-                order=order,
-                view=self._view(self._augmentation()),
-                start=start,
-                stop=order.steps * epochs,
-            ),
-            val_batches=self._stream_val(val),
+            batches=source.stream_train,
+            val_batches=source.stream_val(),
         )
         run_phase(plan, learner, state=self.state, run=self.folder, report=self.report)
 
@@ -243,55 +202,18 @@ class _Training:
             learner.restore(self.arrays)
             self.arrays = {}
 
-    def _plan(
-        self, phase: Phase, *, epochs: int, peak: float, batches: Any, val_batches: Any
-    ) -> PhasePlan:
-        steps = self._order().steps
+    def _plan(self, phase: Phase, *, epochs: int, steps: int, peak: float, **io: Any) -> PhasePlan:
+        config = self.config
         return PhasePlan(
             phase=phase,
             epochs=epochs,
             steps=steps,
             schedule=plan_cosine(
-                peak, steps=steps * epochs, warmup_fraction=self.config.warmup_fraction
+                peak, steps=steps * epochs, warmup_fraction=config.warmup_fraction
             ),
-            early_stopping=self.config.early_stopping,
-            seed=self.config.seed,
-            batches=batches,
-            val_batches=val_batches,
-        )
-
-    def _order(self) -> EpochOrder:
-        config = self.config
-        return EpochOrder(
-            num_images=len(self.data.train), batch_size=config.batch_size, seed=config.seed
-        )
-
-    def _augmentation(self) -> Augmentation | None:
-        return Augmentation(flip=self.config.flip) if self.config.augment else None
-
-    def _view(self, augmentation: Augmentation | None) -> View:
-        preprocessing = self.contract.preprocessing
-        return View(size=self.size, preprocessing=preprocessing, augmentation=augmentation)
-
-    def _stream_view(self, store: PixelStore, number: int) -> Any:
-        """Stream one view of the training images; the first is the plain one."""
-        augmentation = self._augmentation()
-        if augmentation is not None and number == 0:
-            augmentation = IDENTITY
-        return stream_in_order(
-            store,
-            self.data.train.targets,
-            batch_size=self.config.batch_size,
-            view=self._view(augmentation),
-            seed=self.config.seed + number,
-        )
-
-    def _stream_val(self, store: PixelStore) -> Any:
-        return stream_in_order(
-            store,
-            self.data.val.targets,
-            batch_size=max(self.config.batch_size, 32),
-            view=self._view(None),
+            early_stopping=config.early_stopping,
+            seed=config.seed,
+            **io,
         )
 
     def _objective(self, *, mixup: float) -> Objective:
@@ -317,8 +239,8 @@ class _Training:
         if self.state.phase is Phase.HEAD:
             weights = self._complete_weights(weights)
         save_model(weights, self.folder.model_path, config=self.config, contract=self.contract)
-        notes = (*_describe_skipped(self.data), *self._draw_curves())
-        result = _make_result(
+        notes = (*describe_skipped(self.data), *self._draw_curves())
+        result = make_result(
             self.folder,
             self.state,
             self.data,
@@ -342,50 +264,6 @@ class _Training:
         except BackendUnavailableError as error:
             return (f"no curves.png: {error}",)
         return ()
-
-
-def _repeat_result(run: RunFolder, config: TrainingConfig, data: TrainingData) -> TrainingResult:
-    """Return the result of a run that was finished earlier."""
-    state, _ = run.checkpoints.load()
-    return _make_result(
-        run,
-        state,
-        data,
-        status=RunStatus.FINISHED,
-        resumed_from=f"{state.phase.value}, epoch {state.epoch}",
-        seconds=0.0,
-        notes=("the run was finished already",),
-    )
-
-
-def _make_result(
-    run: RunFolder, state: RunState, data: TrainingData, *, status: RunStatus, **details: Any
-) -> TrainingResult:
-    best = state.history[state.best_row]
-    phases = [row["phase"] for row in state.history]
-    return TrainingResult(
-        run_dir=run.path,
-        model_path=run.model_path,
-        metrics={k: best[k] for k in ("val_accuracy", "val_loss", "accuracy", "loss")},
-        epochs=phases.count(Phase.FINE_TUNE.value),
-        head_epochs=phases.count(Phase.HEAD.value),
-        best_phase=best["phase"],
-        best_epoch=best["epoch"],
-        labels=data.labels,
-        status=status,
-        **details,
-    )
-
-
-def _describe_skipped(data: TrainingData) -> tuple[str, ...]:
-    parts = (*data.train.notes, *data.val.notes)
-    skipped = dict((*data.train.skipped, *data.val.skipped))
-    left_out = [f"left out {path}: {reason}" for path, reason in skipped.items()]
-    return tuple(dict.fromkeys((*parts, *left_out)))
-
-
-def _as_targets(targets: tuple[int, ...]) -> Any:
-    return np.asarray(targets, np.int32)
 
 
 def _limit_threads(threads: int | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 from edgevision.errors import InvalidConfigError
 
 # Trained weights want small steps; a network that starts from noise wants large ones.
-FINE_TUNE_LEARNING_RATE = 1e-3
+FINE_TUNE_LEARNING_RATE = 3e-4
 SCRATCH_LEARNING_RATE = 4e-3
 
 
@@ -51,7 +51,7 @@ class TrainingConfig:
             without ``weights`` there is nothing to freeze and this is not used.
         batch_size: Images per step.
         learning_rate: Peak of the head's schedule.
-        fine_tune_learning_rate: Peak of the schedule of the whole network; ``None`` means 0.001
+        fine_tune_learning_rate: Peak of the schedule of the whole network; ``None`` means 0.0003
             with ``weights`` and 0.004 without.
         weight_decay: Decoupled weight decay (AdamW, Loshchilov and Hutter 2019) of kernels.
         warmup_fraction: Share of a schedule's steps that climb from 0 to its peak, in [0, 1).

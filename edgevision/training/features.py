@@ -15,6 +15,10 @@ from edgevision.outputs import atomic_path
 from edgevision.training.events import EventCallback, Meter, Phase
 from edgevision.training.fit import Batch
 from edgevision.training.pipeline import EpochOrder
+from edgevision.training.sources import ImageSource
+
+_BATCH = 256
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FeatureSet:
@@ -35,11 +39,10 @@ class FeatureSet:
             view = self.features[(step // order.steps) % len(self.features)]
             yield view[indices], self.targets[indices], np.array((order.seed, step), np.int32)
 
-    def batches(self, batch_size: int) -> list[Batch]:
+    def batches(self) -> list[Batch]:
         """Return the first view in order."""
-        ends = range(0, len(self.targets), batch_size)
         seed = np.zeros(2, np.int32)
-        parts = (slice(i, i + batch_size) for i in ends)
+        parts = (slice(i, i + _BATCH) for i in range(0, len(self.targets), _BATCH))
         return [(self.features[0][part], self.targets[part], seed) for part in parts]
 
 
@@ -91,3 +94,25 @@ class FeatureExtractor:
         """Remove the kept results."""
         for path in self._folder.glob("features-*.npy"):
             path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Features:
+    """What the head is trained on and judged by."""
+
+    train: FeatureSet
+    val: FeatureSet
+
+
+def extract_features(extractor: FeatureExtractor, source: ImageSource) -> Features:
+    """Run every view of the training images, and the validation images, through the backbone."""
+    views = source.num_views
+    train = [
+        extractor.extract(f"train-{n}", source.stream_view(n), view=n, views=views + 1)
+        for n in range(views)
+    ]
+    val = extractor.extract("val", source.stream_val(), view=views, views=views + 1)
+    return Features(
+        train=FeatureSet(features=train, targets=np.asarray(source.data.train.targets, np.int32)),
+        val=FeatureSet(features=[val], targets=np.asarray(source.data.val.targets, np.int32)),
+    )

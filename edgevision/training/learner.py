@@ -82,7 +82,7 @@ class Learner:
         for inputs, targets, _ in batches:
             loss, right = self._judge_step(inputs, targets)
             sums += float(loss), float(right), len(targets)
-        return Scores(loss=sums[0] / sums[2], accuracy=sums[1] / sums[2])
+        return Scores(loss=float(sums[0] / sums[2]), accuracy=float(sums[1] / sums[2]))
 
     def seed_dropout(self, seed: int) -> None:
         """Make what dropout draws from here on a function of ``seed``."""

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevision.training.runs import RunStatus
+from edgevision.training.checkpoints import RunState
+from edgevision.training.dataset import TrainingData
+from edgevision.training.events import Phase
+from edgevision.training.runs import RunFolder, RunStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,3 +66,45 @@ class TrainingResult:
             "seconds": round(self.seconds, 1),
             "notes": list(self.notes),
         }
+
+
+def repeat_result(run: RunFolder, data: TrainingData) -> TrainingResult:
+    """Return the result of a run that was finished earlier."""
+    state, _ = run.checkpoints.load()
+    return make_result(
+        run,
+        state,
+        data,
+        status=RunStatus.FINISHED,
+        resumed_from=f"{state.phase.value}, epoch {state.epoch}",
+        seconds=0.0,
+        notes=("the run was finished already",),
+    )
+
+
+def make_result(
+    run: RunFolder, state: RunState, data: TrainingData, *, status: RunStatus, **details: Any
+) -> TrainingResult:
+    """Sum up a run of at least one epoch; ``details`` are further fields of the result."""
+    best = state.history[state.best_row]
+    phases = [row["phase"] for row in state.history]
+    return TrainingResult(
+        run_dir=run.path,
+        model_path=run.model_path,
+        metrics={k: best[k] for k in ("val_accuracy", "val_loss", "accuracy", "loss")},
+        epochs=phases.count(Phase.FINE_TUNE.value),
+        head_epochs=phases.count(Phase.HEAD.value),
+        best_phase=best["phase"],
+        best_epoch=best["epoch"],
+        labels=data.labels,
+        status=status,
+        **details,
+    )
+
+
+def describe_skipped(data: TrainingData) -> tuple[str, ...]:
+    """Tell what a person should know about the images, what was left out above all."""
+    parts = (*data.train.notes, *data.val.notes)
+    skipped = dict((*data.train.skipped, *data.val.skipped))
+    left_out = [f"left out {path}: {reason}" for path, reason in skipped.items()]
+    return tuple(dict.fromkeys((*parts, *left_out)))

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgevision.errors import DataError
+from edgevision.training.dataset import TrainingData, read_training_data
+
+
+def write_images(folder: Path, counts: dict[str, int]) -> Path:
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            pixels = np.full((8, 8, 3), index, np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+    return folder
+
+
+def read(folder: Path, val: Path | None = None) -> TrainingData:
+    return read_training_data(folder, val_folder=val, val_fraction=0.25, seed=1)
+
+
+def test_holds_out_a_share_of_every_class(tmp_path: Path) -> None:
+    data = read(write_images(tmp_path / "d", {"a": 8, "b": 4}))
+    assert (len(data.train), len(data.val)) == (6 + 3, 2 + 1)
+    assert not set(data.train.files) & set(data.val.files)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"a": 3}, "two classes"),
+        ({"a": 3, "b": 0}, "b"),
+        ({"a": 3, "lonely": 1}, "lonely"),
+    ],
+)
+def test_classes_that_can_not_be_trained(
+    tmp_path: Path, counts: dict[str, int], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        read(write_images(tmp_path / "d", counts))
+
+
+def test_one_image_is_enough_when_validation_has_its_own_folder(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "d", {"a": 3, "b": 1})
+    val = write_images(tmp_path / "v", {"b": 2})
+    data = read(folder, val)
+    assert data.val.targets == (1, 1)
+
+
+def test_validation_labels_that_training_does_not_have(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "d", {"a": 3, "b": 3})
+    with pytest.raises(DataError, match="zebra"):
+        read(folder, write_images(tmp_path / "v", {"zebra": 2}))
+
+
+def test_the_hash_follows_the_files_not_their_place(tmp_path: Path) -> None:
+    counts = {"a": 4, "b": 4}
+    one = read(write_images(tmp_path / "one", counts)).describe()
+    two = read(write_images(tmp_path / "two", counts)).describe()
+    assert one == two
+    (tmp_path / "two" / "a" / "9.png").write_bytes(b"more")
+    assert read(tmp_path / "two").describe() != one
