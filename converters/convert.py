@@ -150,20 +150,21 @@ def convert(
     converted = _ROUTES[_kind(origin), target](request, report)
     with atomic_path(output) as place:
         contract = _write_model(place, converted, options, request.source)
+        graph = read_graph(place)
         parity = check_parity(
             converted.reference,
             open_session(place),
             contract=contract,
             precision=request.precision,
+            quantized=any(tensor.quantization for tensor in graph.tensors),
             folder=parity_data,
             progress=progress,
         )
-        ops = len(read_graph(place).ops)
     return ConversionResult(
         output=Path(output),
         format=target,
         precision=request.precision,
-        ops=ops,
+        ops=len(graph.ops),
         parity=parity,
         contract=contract,
         mended=converted.mended,

@@ -114,14 +114,16 @@ def _make_call(model: Any, inputs: Sequence[TensorSpec]) -> Any:
     tf = import_backend("tensorflow")
     tree = import_backend("keras").tree
     names = [spec.name for spec in inputs]
+    # Sequential models take one tensor and have no such structure.
+    structure = getattr(model, "_inputs_struct", None)
 
     def call(**values: Any) -> dict[str, Any]:
         given = [
             tf.cast(values[name], tensor.dtype)
             for name, tensor in zip(names, model.inputs, strict=True)
         ]
-        structure = model.input if not hasattr(model, "_inputs_struct") else model._inputs_struct
-        results = model(tree.pack_sequence_as(structure, given), training=False)
+        structured = tree.pack_sequence_as(structure, given) if structure is not None else given[0]
+        results = model(structured, training=False)
         return {name: _narrow(tf, value) for name, value in _name_outputs(model, results)}
 
     return call

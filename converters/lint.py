@@ -133,7 +133,7 @@ def _mend_floats(model: Any) -> tuple[Any, list[str]]:
         rebuilt = keras.saving.deserialize_keras_object(config)
         rebuilt.set_weights([w.astype("float32") for w in model.get_weights()])
     notes = [f"{kind} arithmetic became float32" for kind in kinds]
-    return rebuilt, notes + [f"batch size {batch} became 1" for batch in batches]
+    return rebuilt, notes + [f"batch size {batch} became open" for batch in batches]
 
 
 def _list_policies(model: Any) -> Iterator[str]:

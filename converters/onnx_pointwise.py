@@ -187,7 +187,7 @@ def _build_matmul(inputs: Sequence[Value | None], _attributes: Attributes) -> li
 
 def _build_reshape(inputs: Sequence[Value | None], attributes: Attributes) -> list[Value]:
     """Reshape, Flatten, Squeeze and Unsqueeze: the result's shape is known beforehand."""
-    return [Value(reshape(require(inputs, 0).first(), attributes["output_shape"]))]
+    return [Value(reshape(require(inputs, 0).first(), attributes["result_shape"]))]
 
 
 def _build_transpose(inputs: Sequence[Value | None], attributes: Attributes) -> list[Value]:

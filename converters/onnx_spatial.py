@@ -211,7 +211,7 @@ def build_pad(inputs: Sequence[Value | None], attributes: Attributes) -> list[Va
 def build_resize(inputs: Sequence[Value | None], attributes: Attributes) -> list[Value]:
     """Resize: nearest and linear, in the coordinate systems that TensorFlow knows."""
     tf = import_backend("tensorflow")
-    source, size = require(inputs, 0), attributes["output_shape"][2:]
+    source, size = require(inputs, 0), attributes["result_shape"][2:]
     mode = attributes.get("mode", "nearest")
     system = attributes.get("coordinate_transformation_mode", "half_pixel")
     functions = {"nearest": "ResizeNearestNeighbor", "linear": "ResizeBilinear"}
@@ -219,7 +219,7 @@ def build_resize(inputs: Sequence[Value | None], attributes: Attributes) -> list
     if (
         mode not in functions
         or system not in known
-        or source.shape[:2] != attributes["output_shape"][:2]
+        or source.shape[:2] != attributes["result_shape"][:2]
     ):
         raise UnsupportedOpError(
             "this way of resizing is not converted", received=f"mode={mode}, {system}"

@@ -41,7 +41,9 @@ def convert_to_tflite(path: str | Path, *, precision: Precision = Precision.FLOA
         InvalidModelError: The file is damaged, or leaves other dimensions open.
         UnsupportedOpError: It holds operations that are not converted; the error names them.
     """
-    proto = _simplify(_load(Path(path)), Path(path))
+    proto = _load(Path(path))
+    _fix_batch(proto)
+    proto = _simplify(proto, Path(path))
     _refuse_unknown_ops(proto)
     initializers = {tensor.name for tensor in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in initializers]
@@ -62,9 +64,7 @@ def convert_to_tflite(path: str | Path, *, precision: Precision = Precision.FLOA
 def _load(path: Path) -> Any:
     onnx = import_backend("onnx")
     try:
-        proto = onnx.load(str(path))
-        _fix_batch(proto)
-        return proto
+        return onnx.load(str(path))
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise InvalidModelError("not an ONNX model", received=path) from error
     except Exception as error:
@@ -137,7 +137,7 @@ def _build_node(
     attributes = {a.name: _decode(onnx.helper.get_attribute_value(a)) for a in node.attribute}
     attributes |= {"opset": opset, "num_results": len(node.output)}
     if node.output[0] in shapes:
-        attributes["output_shape"] = shapes[node.output[0]]
+        attributes["result_shape"] = shapes[node.output[0]]
     inputs = [values[name] if name else None for name in node.input]
     try:
         results = _BUILDERS[node.op_type](inputs, attributes)

@@ -175,7 +175,8 @@ def _hard_swish_through_transposes() -> Iterator[None]:
 
 def _find_names(graph: Graph) -> dict[str, str]:
     """Map tensor names to the names of the signature's arguments, or to names without ``:0``."""
-    names = {s.name: s.name.partition(":")[0] for s in graph.input_specs() + graph.output_specs()}
+    specs = (*graph.input_specs(), *graph.output_specs())
+    names = {s.name: s.name.removesuffix(":0").replace(":", "_") for s in specs}
     for inputs, outputs in graph.signatures.values():
         for argument, index in (*inputs.items(), *outputs.items()):
             names[graph.tensors[index].name] = argument

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgevision.contract import Contract, Preprocessing
+from edgevision.converters.convert import convert
+from edgevision.converters.verify import verify
+from edgevision.errors import DataError, InvalidConfigError, UnsupportedOpError
+from edgevision.graph.contracts import write_contract
+from edgevision.specs import Task
+
+NUM_IMAGES = 7
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(1)
+    for index in range(NUM_IMAGES):
+        pixels = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((40, 30)).save(folder / f"{index}.png")
+    return folder
+
+
+def copy_with(source: Path, target: Path, **fields: Any) -> Path:
+    contract = Contract(task=Task.CLASSIFY, preprocessing=Preprocessing(mean=(127.5,)))
+    write_contract(source, replace(contract, **fields), target)
+    return target
+
+
+def test_two_formats_agree(models: Path, photographs: Path, tmp_path: Path) -> None:
+    other = convert(models / "tiny.tflite", tmp_path / "m.onnx", layout="nchw").output
+
+    result = verify(models / "tiny.tflite", other, data=photographs, min_agreement=1.0)
+
+    assert (result.top1_agreement, result.samples, result.passed) == (1.0, NUM_IMAGES, True)
+    assert result.max_abs_error < 1e-5
+    assert result.sqnr_db > 80
+    assert result.warnings == ()
+    assert len(result.worst) == NUM_IMAGES
+    errors = [image.max_abs_error for image in result.worst]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_a_keras_file_borrows_the_contract(models: Path, photographs: Path) -> None:
+    result = verify(models / "tiny.keras", models / "tiny.tflite", data=photographs)
+
+    assert result.max_abs_error < 1e-5
+    assert any("tiny.keras carries no contract" in text for text in result.warnings)
+
+
+def test_different_preprocessing_is_told_and_shows(
+    models: Path, photographs: Path, tmp_path: Path
+) -> None:
+    source = models / "tiny.tflite"
+    other = copy_with(
+        source, tmp_path / "m.tflite", preprocessing=Preprocessing(mean=(0.0,), std=(1.0,))
+    )
+
+    result = verify(source, other, data=photographs, min_agreement=1.0)
+
+    assert [text for text in result.warnings if "mean" in text]
+    assert result.max_abs_error > 0.01
+
+
+def test_one_mean_equals_three(models: Path, photographs: Path, tmp_path: Path) -> None:
+    same = Preprocessing(mean=(127.5, 127.5, 127.5), std=(127.5,))
+    other = copy_with(models / "tiny.tflite", tmp_path / "m.tflite", preprocessing=same)
+
+    assert verify(models / "tiny.tflite", other, data=photographs).warnings == ()
+
+
+def test_limit_takes_images_from_the_whole_folder(models: Path, photographs: Path) -> None:
+    result = verify(models / "tiny.tflite", models / "tiny.tflite", data=photographs, limit=3)
+
+    assert sorted(image.file.name for image in result.worst) == ["0.png", "3.png", "6.png"]
+
+
+def test_a_missed_gate_is_a_result_and_no_error(
+    models: Path, photographs: Path, tmp_path: Path
+) -> None:
+    flipped = Preprocessing(mean=(0.0,), std=(0.01,))
+    other = copy_with(models / "tiny.tflite", tmp_path / "m.tflite", preprocessing=flipped)
+
+    result = verify(models / "tiny.tflite", other, data=photographs, min_agreement=1.0)
+
+    if result.top1_agreement < 1:
+        assert not result.passed
+        assert "100.0% was asked for" in result.failure
+    document = result.to_dict()
+    assert document["passed"] is result.passed
+    assert document["worst"][0]["file"].endswith(".png")
+
+
+def test_labels_must_agree(models: Path, photographs: Path, tmp_path: Path) -> None:
+    source = models / "tiny.tflite"
+    first = copy_with(source, tmp_path / "a.tflite", labels=tuple("abcde"))
+    second = copy_with(source, tmp_path / "b.tflite", labels=tuple("abxde"))
+
+    with pytest.raises(InvalidConfigError, match="class 2: c and x"):
+        verify(first, second, data=photographs)
+
+
+def test_other_tasks_come_later(models: Path, photographs: Path, tmp_path: Path) -> None:
+    other = copy_with(models / "tiny.tflite", tmp_path / "m.tflite", task=Task.SEGMENT)
+
+    with pytest.raises(UnsupportedOpError, match="later version"):
+        verify(other, other, data=photographs)
+
+
+def test_wrong_arguments_are_refused(models: Path, photographs: Path, tmp_path: Path) -> None:
+    model = models / "tiny.tflite"
+    with pytest.raises(InvalidConfigError, match=r"min_agreement=1\.5"):
+        verify(model, model, data=photographs, min_agreement=1.5)
+    with pytest.raises(InvalidConfigError, match="limit=0"):
+        verify(model, model, data=photographs, limit=0)
+    with pytest.raises(DataError):
+        verify(model, model, data=tmp_path)
+    (tmp_path / "broken.png").write_text("no image")
+    with pytest.raises(DataError, match=r"broken\.png"):
+        verify(model, model, data=tmp_path)
