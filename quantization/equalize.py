@@ -77,7 +77,7 @@ def find_factors(seen: ChannelRange) -> Array:
     """Return the factor of every channel, 1 to 3, with which it stays in its tensor's range.
 
     >>> low, high = np.zeros(3), np.array([6.0, 2.0, 0.0])
-    >>> find_factors(ChannelRange(low=low, high=high)).round(2).tolist()
+    >>> [round(float(f), 2) for f in find_factors(ChannelRange(low=low, high=high))]
     [1.0, 2.73, 1.0]
     """
     low, high = seen.bounds()

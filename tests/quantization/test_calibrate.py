@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny_models import build_classifier
+
+from edgevision.contract import Preprocessing
+from edgevision.errors import CalibrationError
+from edgevision.graph.tflite import read_tflite
+from edgevision.quantization.calibrate import (
+    collect_ranges,
+    find_input_range,
+    measure_channels,
+    widen_range,
+)
+
+
+def test_ranges_are_the_true_extremes() -> None:
+    model = build_classifier(size=8)
+    graph = read_tflite(model)
+    images = np.random.default_rng(0).uniform(-1, 1, (5, 1, 8, 8, 3)).astype(np.float32)
+    ranges = collect_ranges(model, graph, iter(images))
+    seen = ranges[graph.inputs[0]]
+    assert np.array_equal(seen.low, images.min(axis=(0, 1, 2, 3)))
+    assert np.array_equal(seen.high, images.max(axis=(0, 1, 2, 3)))
+    assert set(ranges) == {*graph.inputs, *(op.outputs[0] for op in graph.ops)}
+    assert ranges[graph.ops[0].outputs[0]].bounds()[1] <= 6
+
+
+def test_no_images() -> None:
+    model = build_classifier()
+    with pytest.raises(CalibrationError):
+        collect_ranges(model, read_tflite(model), [])
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 7, 3), (1, 8, 8, 5), (1, 10), (), (1, 3, 1, 600)])
+def test_measure_channels(shape: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).normal(size=shape)
+    low, high = measure_channels(values)
+    flat = values.reshape(-1, shape[-1] if shape else 1)
+    assert np.array_equal(low, flat.min(axis=0))
+    assert np.array_equal(high, flat.max(axis=0))
+
+
+def test_input_codes_never_tie() -> None:
+    low, high = find_input_range(Preprocessing(mean=(127.5,), std=(127.5,)))
+    scale = (high - low) / 255
+    steps = (np.arange(256) / 127.5 - 1) / scale
+    assert np.abs(steps - np.floor(steps) - 0.5).min() > 2.0**-10
+    assert len(np.unique(np.rint(steps))) == 255
+    assert np.rint(steps).min() == -127
+    assert np.rint(steps).max() == 127
+
+
+def test_three_channels_share_the_widest_range() -> None:
+    preprocessing = Preprocessing(mean=(0, 10, 20), std=(255, 255, 255))
+    low, high = find_input_range(preprocessing)
+    assert low <= -20 / 255 * (1 - 0.01)
+    assert high >= 255 / 255 * (1 - 0.01)
+
+
+def test_widen_range() -> None:
+    assert widen_range(1.0, 2.0) == (0.0, 2.0)
+    assert widen_range(-2.0, -1.0) == (-2.0, 0.0)

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import numpy as np
+from tiny_models import build_classifier
+
+from edgevision.graph.tflite import read_tflite
+from edgevision.quantization.calibrate import collect_ranges
+from edgevision.quantization.equalize import equalize_activations, find_pairs
+from edgevision.quantization.repair import run_network
+
+
+def test_network_stays_the_same_and_ranges_fill_up() -> None:
+    model = build_classifier(num_classes=4, size=12, seed=3)
+    graph = read_tflite(model)
+    images = np.random.default_rng(1).uniform(-1, 1, (6, 1, 12, 12, 3)).astype(np.float32)
+    ranges = collect_ranges(model, graph, images)
+    equalized, scaled, changed = equalize_activations(model, graph, ranges)
+    assert changed == 1
+    pairs = [(a.name, b.name) for a, b in find_pairs(graph)]
+    assert pairs == [("CONV_2D", "DEPTHWISE_CONV_2D")]
+    assert np.abs(run_network(equalized, images) - run_network(model, images)).max() < 1e-6
+    tensor = graph.ops[0].outputs[0]
+    measured = collect_ranges(equalized, graph, images)[tensor]
+    assert np.allclose(measured.high, scaled[tensor].high, atol=1e-5)
+    assert scaled[tensor].high.min() > ranges[tensor].high.min()
+    assert scaled[tensor].high.max() <= ranges[tensor].high.max()
