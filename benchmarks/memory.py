@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Any
 
 from edgevision.errors import InvalidConfigError
-from edgevision.graph.graph import Graph
+from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
 from edgevision.specs import ModelFormat
 
@@ -89,8 +89,8 @@ def plan_memory(
 ) -> MemoryPlan:
     """Place the activations of a graph in one arena, at batch 1.
 
-    In a network or Keras model, BatchNorm and the activations that converters fuse (ReLU, ReLU6)
-    take no memory of their own: the answer is that of the file which will be deployed.
+    In a network or Keras model, what converters fold into a convolution (BatchNorm, ReLU, ReLU6,
+    a padding that amounts to SAME) takes no memory: the answer is that of the deployed file.
 
     Args:
         graph: From any reader.
@@ -200,24 +200,47 @@ def _find_shared(graph: Graph, *, share_reshapes: bool) -> dict[int, int]:
 
 
 def _find_folded(graph: Graph) -> dict[int, int]:
-    """Map the results of what converters fold into the operation before to that one's result."""
+    """Map the results of what converters fold away to the tensors that stand in for them."""
     num_uses = Counter(chain.from_iterable(op.inputs for op in graph.ops))
     num_uses.update(graph.outputs)
     found: dict[int, int] = {}
     # Results into which a further operation can be folded.
     open_ends: set[int] = set()
+    paddings: dict[int, Op] = {}
     for op in graph.ops:
         kind = op.kind
         if kind in _FUSING:
             open_ends.add(op.outputs[0])
-            continue
-        function = op.attributes.get("activation") if kind is OpKind.ACTIVATION else None
-        if kind is OpKind.BATCH_NORM or function in _FUSED_FUNCTIONS:
+            if op.inputs[0] in paddings and _is_same_padding(graph, paddings[op.inputs[0]], op):
+                found[op.inputs[0]] = paddings[op.inputs[0]].inputs[0]
+        elif kind is OpKind.PAD and num_uses[op.outputs[0]] == 1:
+            paddings[op.outputs[0]] = op
+        elif kind is OpKind.BATCH_NORM or _is_fused_activation(op):
             source = op.inputs[0]
             if source in open_ends and num_uses[source] == 1:
                 found[op.outputs[0]] = source
                 open_ends.add(op.outputs[0])
     return found
+
+
+def _is_fused_activation(op: Op) -> bool:
+    return op.kind is OpKind.ACTIVATION and op.attributes.get("activation") in _FUSED_FUNCTIONS
+
+
+def _is_same_padding(graph: Graph, pad: Op, op: Op) -> bool:
+    """Whether a padding and the convolution behind it are one convolution with SAME padding."""
+    window = op.attributes
+    margins = pad.attributes.get("padding")
+    shape = graph.tensors[pad.inputs[0]].shape
+    if margins is None or window.get("padding") != "valid" or len(shape) != 4:
+        return False
+    expected: tuple[int, ...] = ()
+    for axis, size in enumerate(shape[1:3]):
+        stride = window["strides"][axis]
+        reach = (window["kernel"][axis] - 1) * window["dilations"][axis] + 1
+        total = max((-(-size // stride) - 1) * stride + reach - size, 0)
+        expected = (*expected, total // 2, total - total // 2)
+    return tuple(margins) == expected
 
 
 def _place(spans: list[_Span], num_ops: int, alignment: int) -> tuple[list[int], int, int]:

@@ -104,6 +104,17 @@ def test_what_converters_fold_takes_no_memory_in_a_network() -> None:
     assert [(b.tensor, b.shared) for b in plan.buffers] == [(x, ()), (conv, (norm, relu))]
 
 
+@pytest.mark.parametrize(("margins", "folded"), [((0, 1, 0, 1), True), ((1, 1, 1, 1), False)])
+def test_a_padding_that_amounts_to_same_is_folded(margins: tuple[int, ...], folded: bool) -> None:
+    sketch = GraphSketch(None)
+    side = 8 + margins[0] + margins[1]
+    x, padded, y = sketch.tensor(1, 8, 8, 2), sketch.tensor(1, side, side, 2), sketch.tensor(1, 32)
+    sketch.op(OpKind.PAD, [x], [padded], "ZeroPadding2D", {"padding": margins})
+    window = {"kernel": (3, 3), "strides": (2, 2), "dilations": (1, 1), "padding": "valid"}
+    sketch.op(OpKind.DEPTHWISE_CONV_2D, [padded, sketch.weight(3, 3, 2, 1)], [y], "", window)
+    assert len(plan_memory(sketch.graph([x], [y])).buffers) == (2 if folded else 3)
+
+
 def test_an_activation_with_another_reader_is_not_folded() -> None:
     sketch = GraphSketch(None)
     x, conv, relu, both = (sketch.tensor(1, 16) for _ in range(4))
