@@ -107,7 +107,10 @@ def _simplify(proto: Any, path: Path) -> Any:
             runtime.InferenceSession(
                 proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
-        except RuntimeError as error:
+        except Exception as error:
+            # ONNX Runtime's own exceptions share no base but Exception.
+            if not type(error).__module__.startswith("onnxruntime"):
+                raise
             raise InvalidModelError("ONNX Runtime refuses the model", received=path) from error
         simple = onnx.load(str(target))
     return onnx.shape_inference.infer_shapes(simple, data_prop=True)

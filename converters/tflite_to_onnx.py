@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,17 @@ from edgevision.specs import Layout, Precision
 OPSET = 17
 _IMAGE_RANK = 4
 _DENSE_RANK = 2
+# tf2onnx raises whatever its handlers meet in a model that they do not expect.
+_TF2ONNX_ERRORS = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+)
 
 
 def convert_to_onnx(
@@ -140,8 +152,7 @@ def run_tf2onnx(convert: Callable[[Any], tuple[Any, Any]]) -> Any:
                 return convert(tf2onnx)[0]
         except EdgeVisionError:
             raise
-        except Exception as error:  # noqa: BLE001
-            # tf2onnx raises whatever its handlers meet: KeyError, AssertionError, struct.error …
+        except _TF2ONNX_ERRORS as error:
             failure = error
     raise _explain(failure, captured) from failure
 

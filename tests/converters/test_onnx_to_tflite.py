@@ -232,3 +232,13 @@ def test_open_image_sizes_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidModelError, match="height"):
         convert(source, tmp_path / "m.tflite", task="classify")
+
+
+def test_a_model_that_only_fits_its_own_batch_is_refused(tmp_path: Path) -> None:
+    nodes = [make_node("Reshape", "x s", "y")]
+    source = write_model(
+        tmp_path / "m.onnx", nodes, {"s": np.array([2, 3])}, shape=("batch", 3, 1, 1)
+    )
+
+    with pytest.raises(InvalidModelError):
+        convert(source, tmp_path / "m.tflite", task="classify")
