@@ -80,7 +80,7 @@ def get_activations(graph: Graph, op: Op) -> tuple[Tensor, Tensor]:
 
 
 def is_repairable(graph: Graph, op: Op) -> bool:
-    """Whether a quantized layer has int8 weights of its own and integer activations."""
+    """Whether a quantized layer has int8 weights of its own; activations may be float."""
     if op.kind not in REPAIRABLE:
         return False
     weights = get_weights(graph, op)
@@ -88,9 +88,7 @@ def is_repairable(graph: Graph, op: Op) -> bool:
         return False
     bias = get_bias(graph, op)
     owned = [t.index for t in (weights, bias) if t is not None]
-    if any(len(graph.consumers[index]) > 1 for index in owned):
-        return False
-    return all(t.dtype in ("int8", "int16") for t in get_activations(graph, op))
+    return all(len(graph.consumers[index]) == 1 for index in owned)
 
 
 def build_layer(graphs: tuple[Graph, Graph], ops: tuple[Op, Op], moments: Moments) -> Layer:

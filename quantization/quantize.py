@@ -22,6 +22,7 @@ from edgevision.quantization.images import CalibrationImages
 from edgevision.quantization.repair import Repaired, StepReport, repair_network, run_network
 from edgevision.quantization.result import QuantizationResult
 from edgevision.quantization.schemes import SCHEMES, SchemeRow
+from edgevision.quantization.softmax import clip_logits
 from edgevision.quantization.source import FloatModel, check_scheme, open_source
 from edgevision.specs import Progress, Scheme
 
@@ -40,6 +41,7 @@ class Options:
         equalization: Whether activations are equalized between layers (int8 only).
         rounding: Whether weights are rounded against the layers' outputs.
         bias_correction: Whether biases are corrected.
+        logit_clipping: Whether very small logits share one code (int8 activations only).
         threads: CPU threads.
         progress: Called while it works.
     """
@@ -48,13 +50,14 @@ class Options:
     equalization: bool = True
     rounding: bool = True
     bias_correction: bool = True
+    logit_clipping: bool = True
     threads: int = 1
     progress: Progress | None = None
 
     @property
     def steps(self) -> tuple[str, ...]:
         """Names of the layer-by-layer repairs to apply."""
-        if not self.row.needs_ranges:
+        if not self.row.has_integer_weights:
             return ()
         chosen = {"rounding": self.rounding, "bias_correction": self.bias_correction}
         return tuple(name for name, wanted in chosen.items() if wanted)
@@ -91,6 +94,7 @@ def quantize(
     equalization: bool = True,
     rounding: bool = True,
     bias_correction: bool = True,
+    logit_clipping: bool = True,
     skip_broken: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -114,6 +118,8 @@ def quantize(
         equalization: Scale channels between layers to use the activations' range (int8 only).
         rounding: Round weights against the layers' outputs instead of to nearest.
         bias_correction: Give every output channel the float network's mean.
+        logit_clipping: Let very small logits share one code, for finer steps between the best
+            answers (int8 activations only).
         skip_broken: Leave out images that can not be decoded, instead of failing.
         threads: CPU threads; by default the usable physical cores, at most 4.
         progress: Called while it works.
@@ -144,6 +150,7 @@ def quantize(
         equalization=equalization,
         rounding=rounding,
         bias_correction=bias_correction,
+        logit_clipping=logit_clipping,
         threads=resolve_threads(threads),
         progress=progress,
     )
@@ -207,15 +214,8 @@ def _quantize_on(
     engine.result()
     kept, ranges = measured
     plain = _run(source.data, source, ranges, options.row)
-    base, repairs = source.data, list[StepReport]()
-    quantized = plain
-    if options.equalization and options.row.scheme is Scheme.INT8:
-        start = time.perf_counter()
-        base, scaled, changed = equalize_activations(source.data, source.graph, ranges)
-        if changed:
-            quantized = _run(base, source, scaled, options.row)
-            seconds = time.perf_counter() - start
-            repairs.append(StepReport(step="equalization", layers=changed, seconds=seconds))
+    base, prepared, repairs = _prepare(source, kept, ranges, options)
+    quantized = _run(base, source, prepared, options.row) if repairs else plain
     repaired = repair_network(
         (base, quantized),
         kept,
@@ -231,6 +231,28 @@ def _quantize_on(
         repairs=tuple(repairs),
     )
     return _guard(result, repaired, (source.data, plain), kept, options) if repairs else result
+
+
+def _prepare(
+    source: FloatModel, kept: Array, ranges: Ranges, options: Options
+) -> tuple[bytes, Ranges, list[StepReport]]:
+    """Apply the steps that change the float model or its ranges before the engine runs."""
+    model, reports = source.data, list[StepReport]()
+    start = time.perf_counter()
+    if options.equalization and options.row.scheme is Scheme.INT8:
+        model, ranges, changed = equalize_activations(model, source.graph, ranges)
+        seconds = time.perf_counter() - start
+        if changed:
+            reports.append(StepReport(step="equalization", layers=changed, seconds=seconds))
+    start = time.perf_counter()
+    if options.logit_clipping and options.row.activation_bits == 8:
+        narrowed = clip_logits(source.data, source.graph, kept, ranges)
+        changed = sum(narrowed[t].bounds() != ranges[t].bounds() for t in ranges)
+        seconds = time.perf_counter() - start
+        if changed:
+            reports.append(StepReport(step="logit_clipping", layers=changed, seconds=seconds))
+        ranges = narrowed
+    return model, ranges, reports
 
 
 def _guard(

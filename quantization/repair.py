@@ -226,7 +226,9 @@ class _Session:
         graph, op = self.walk.graph, layer.op
         constants = {op.inputs[1]: restore_weights(layer, graph).astype(np.int8)}
         bias = get_bias(graph, op)
-        if bias is not None:
+        if bias is not None and bias.dtype == "float32":
+            constants[bias.index] = layer.bias.reshape(bias.shape).astype(np.float32)
+        elif bias is not None:
             quantization = get_activations(graph, op)[0].quantization
             scale = quantization.scales[0] if quantization else 1.0
             stored = store_bias(layer.bias, layer.scales * scale, bias.dtype)

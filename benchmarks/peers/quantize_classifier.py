@@ -36,12 +36,14 @@ from edgevision.specs import Scheme
 
 Array = np.ndarray[Any, Any]
 
-NONE = {"equalization": False, "rounding": False, "bias_correction": False}
+STEPS = ("bias_correction", "rounding", "equalization", "logit_clipping")
+NONE = dict.fromkeys(STEPS, False)
 OURS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("edgevision: ranges", NONE),
-    ("+ bias correction", {"equalization": False, "rounding": False}),
-    ("+ rounding", {"equalization": False}),
-    ("+ equalization (int8)", {}),
+    ("+ bias correction", {**NONE, "bias_correction": True}),
+    ("+ rounding", {"equalization": False, "logit_clipping": False}),
+    ("+ equalization", {"logit_clipping": False}),
+    ("+ logit clipping (int8)", {}),
     ("int8-per-tensor, ranges", {"scheme": "int8-per-tensor", **NONE}),
     ("int8-per-tensor", {"scheme": "int8-per-tensor"}),
     ("int16x8, ranges", {"scheme": "int16x8", **NONE}),

@@ -55,8 +55,8 @@ def test_schemes(
     result = quantize(float_file, output, calibration=photos, scheme=scheme)
     graph = read_tflite(output)
     assert graph.input_specs()[0].dtype == dtypes[0]
-    kernels = [t for t in graph.constants if len(t.shape) == 4]
-    assert {t.dtype for t in kernels} == {dtypes[1]}
+    kernel = next(t for t in graph.constants if t.shape == (4, 3, 3, 3))
+    assert kernel.dtype == dtypes[1]
     assert np.abs(run(output) - run(float_file)).max() < 0.1
     document = result.to_dict()
     assert document["scheme"] == scheme
@@ -105,10 +105,30 @@ def test_steps_can_be_switched_off(float_file: Path, photos: Path, output: Path)
         equalization=False,
         rounding=False,
         bias_correction=False,
+        logit_clipping=False,
     )
     assert result.repairs == ()
-    only = quantize(float_file, output, calibration=photos, equalization=False, rounding=False)
+    only = quantize(
+        float_file,
+        output,
+        calibration=photos,
+        equalization=False,
+        rounding=False,
+        logit_clipping=False,
+    )
     assert {repair.step for repair in only.repairs} <= {"bias_correction"}
+
+
+def test_dynamic_leaves_depthwise_layers_in_float(
+    float_file: Path, photos: Path, output: Path
+) -> None:
+    result = quantize(float_file, output, calibration=photos, scheme="dynamic")
+    graph = read_tflite(output)
+    dtypes = [graph.tensors[op.inputs[1]].dtype for op in graph.ops[:2]]
+    assert dtypes == ["int8", "float32"]
+    assert [layer.repaired for layer in result.layers][1] is False
+    quantize(float_file, output, scheme="dynamic")
+    assert read_tflite(output).input_specs()[0].dtype == "float32"
 
 
 def test_contract_is_kept(float_file: Path, photos: Path, output: Path) -> None:
