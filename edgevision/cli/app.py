@@ -24,9 +24,8 @@ from edgevision.cli import (
     quantize,
     train,
 )
+from edgevision.cli.command import EXIT_BAD_INPUT, EXIT_DONE, EXIT_GATE, EXIT_INTERRUPTED
 from edgevision.errors import EdgeVisionError, QualityGateError
-
-EXIT_DONE, EXIT_GATE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 # Typer carries its own Click since 0.26 and used the public package before: reach the base of its
 # usage errors through a name that both have.

@@ -82,7 +82,7 @@ def render_rows(console: Any, report: BenchmarkReport) -> None:
     console.print(table)
     for row in report.rows:
         if row.reason:
-            console.print(f"{row.file} on {row.device}: {row.status}: {row.reason}", markup=False)
+            console.print(f"{row.file} on {row.device}: {row.status}: {row.reason}")
 
 
 def parse_threads(text: str) -> tuple[int | None, ...]:

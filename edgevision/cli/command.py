@@ -1,4 +1,4 @@
-"""What every command shares: the options ``--json``, ``--quiet`` and ``--debug``."""
+"""What every command shares: exit codes, and the options ``--json``, ``--quiet``, ``--debug``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from edgevision.cli.terminal import Terminal
+
+EXIT_DONE, EXIT_GATE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 _SHARED = (
     (

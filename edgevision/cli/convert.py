@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgevision.cli.command import command
+from edgevision.cli.command import EXIT_DONE, EXIT_GATE, command
 from edgevision.cli.options import (
     CropFraction,
     InputSize,
@@ -22,8 +22,6 @@ from edgevision.cli.options import (
 )
 from edgevision.cli.terminal import Terminal, create_table, format_bytes, format_percent
 from edgevision.specs import Layout, Precision
-
-GATE_FAILED = 1
 
 
 def register(app: typer.Typer) -> None:
@@ -135,11 +133,12 @@ def verify_models(
             format_percent(document["top1_agreement"]),
             f"{document['max_abs_error']:.3g}",
             f"{document['sqnr_db']:.1f} dB",
-            "passed" if document["passed"] else "[red]failed[/red]",
+            "passed" if document["passed"] else "failed",
+            style="" if document["passed"] else "red",
         )
         console.print(table)
 
     terminal.finish(document, render)
     if not document["passed"]:
         terminal.fail(result.failure)
-    return 0 if document["passed"] else GATE_FAILED
+    return EXIT_DONE if document["passed"] else EXIT_GATE

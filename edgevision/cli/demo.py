@@ -105,8 +105,8 @@ def show_demo(
     def render(console: Any) -> None:
         render_rows(console, report)
         for check in checks:
-            mark = "[green]ok[/green]  " if check.passed else "[red]FAIL[/red]"
-            console.print(f"{mark} {check.name}: {check.figure}")
+            mark, style = ("ok", "") if check.passed else ("FAIL", "red")
+            console.print(f"{mark:4} {check.name}: {check.figure}", style=style)
         console.print(f"\nreport: {written['html']}   ({document['seconds']:.0f} s in all)")
         console.print(f"next:   edgevision predict {paths.int8_model} {paths.data / 'val'}")
 

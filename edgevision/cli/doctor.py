@@ -24,10 +24,11 @@ def examine(terminal: Terminal) -> None:
     parts = [part.to_dict() for part in inspect_parts()]
 
     def render(console: Any) -> None:
+        from rich.text import Text
+
         table = create_table("part", "status", "version", "remedy", left=(0, 1, 2, 3))
         for part in parts:
-            style = _STYLES[part["status"]]
-            status = f"[{style}]{part['status']}[/{style}]"
+            status = Text(part["status"], _STYLES[part["status"]])
             table.add_row(part["name"], status, part["version"], part["remedy"])
         console.print(table)
 

@@ -35,31 +35,34 @@ class Terminal:
 
     @cached_property
     def out(self) -> Console:
-        """Console on stdout; as wide as its content when it is not a terminal."""
+        """Console on stdout; as wide as its content when it is not a terminal.
+
+        Square brackets are text: file names and labels may hold them.
+        """
         from rich.console import Console
 
-        console = Console(highlight=False)
-        return console if console.is_terminal else Console(highlight=False, width=200)
+        console = Console(highlight=False, markup=False)
+        return console if console.is_terminal else Console(highlight=False, markup=False, width=200)
 
     @cached_property
     def err(self) -> Console:
         """Console on stderr."""
         from rich.console import Console
 
-        return Console(stderr=True, highlight=False, soft_wrap=True)
+        return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Tell something by the way."""
         if not self.quiet:
-            self.err.print(f"note: {text}", style="dim", markup=False)
+            self.err.print(f"note: {text}", style="dim")
 
     def warn(self, text: str) -> None:
         """Tell something that the user should act on."""
-        self.err.print(f"warning: {text}", style="yellow", markup=False)
+        self.err.print(f"warning: {text}", style="yellow")
 
     def fail(self, text: str) -> None:
         """Tell which quality gate said no."""
-        self.err.print(f"failed: {text}", style="red", markup=False)
+        self.err.print(f"failed: {text}", style="red")
 
     def finish(self, document: Any, render: Callable[[Console], None]) -> None:
         """Print the result: ``document`` as JSON, or what ``render`` draws for a person."""
@@ -95,10 +98,10 @@ def create_bars(console: Console, *columns: str) -> RichProgress:
     from rich import progress
 
     return progress.Progress(
-        progress.TextColumn("{task.description}"),
+        progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(bar_width=28),
         progress.MofNCompleteColumn(),
-        *(progress.TextColumn(column) for column in columns),
+        *(progress.TextColumn(column, markup=False) for column in columns),
         progress.TimeElapsedColumn(),
         progress.TimeRemainingColumn(),
         console=console,

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgevision.cli.command import command
+from edgevision.cli.command import EXIT_DONE, EXIT_INTERRUPTED, command
 from edgevision.cli.options import Alpha, InputSize, Output, SkipBroken, parse_size
 from edgevision.cli.terminal import Terminal, create_bars, create_table
 
 if TYPE_CHECKING:
     from edgevision.training.events import EventCallback, TrainingEvent
-
-EXIT_INTERRUPTED = 130
 
 
 def register(app: typer.Typer) -> None:
@@ -123,7 +121,7 @@ def train_network(
         terminal.note(text)
     document = result.to_dict()
     terminal.finish(document, lambda console: _render(console, document))
-    return EXIT_INTERRUPTED if result.interrupted else 0
+    return EXIT_INTERRUPTED if result.interrupted else EXIT_DONE
 
 
 @contextmanager
