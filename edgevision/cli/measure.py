@@ -9,6 +9,9 @@ import typer
 
 from edgevision.cli.command import command
 from edgevision.cli.options import (
+    Alpha,
+    Channels,
+    Classes,
     CropFraction,
     InputSize,
     LabelsFile,
@@ -44,24 +47,27 @@ def profile_target(
     target: Annotated[
         str, typer.Argument(help="A name from `edgevision models`, or a model file.")
     ],
-    alpha: Annotated[
-        float | None, typer.Option("--alpha", help="Width multiplier of a zoo network.")
-    ] = None,
+    alpha: Alpha = 1.0,
     input_size: InputSize = None,
-    classes: Annotated[
-        int | None, typer.Option("--classes", help="Classes of a zoo network.")
-    ] = None,
+    classes: Classes = 1000,
+    channels: Channels = 3,
     per_layer: Annotated[
         bool, typer.Option("--per-layer", help="Print a row for every operation.")
     ] = False,
 ) -> None:
-    """Count MACs, parameters and memory; no TensorFlow, no training, no image needed."""
+    """Count MACs, parameters and memory; no training, no image, only Keras files load TensorFlow.
+
+    Width, input size, classes and channels can be chosen for networks of the zoo only.
+    """
     from edgevision.benchmarks.profile import profile
 
-    chosen = {"alpha": alpha, "input_size": parse_size(input_size), "num_classes": classes}
-    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
-    result = profile(target, **given)
-    document = result.to_dict()
+    document = profile(
+        target,
+        alpha=alpha,
+        input_size=parse_size(input_size),
+        num_classes=classes,
+        channels=channels,
+    ).to_dict()
     terminal.finish(document, lambda console: _render_profile(console, document, per_layer))
 
 
@@ -166,6 +172,6 @@ def explain_file(
             f"in {document['partitions']} partition(s)"
         )
         for note in document["notes"]:
-            console.print(note, style="dim", markup=False)
+            console.print(note, style="dim")
 
     terminal.finish(document, render)

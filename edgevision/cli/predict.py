@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +22,7 @@ from edgevision.cli.options import (
     parse_values,
 )
 from edgevision.cli.terminal import Terminal, create_table
+from edgevision.errors import InvalidConfigError
 from edgevision.specs import Device
 
 
@@ -67,16 +70,47 @@ def predict_images(
     )
     if classifier.contract.assumed:
         terminal.note(f"the file does not say {', '.join(classifier.contract.assumed)}: assumed")
+    pictures = name_pictures(files, save) if save is not None else []
     document = []
-    for file in files:
+    for index, file in enumerate(files):
         answers = classifier.predict(file, top_k=top_k).above(threshold)
         document.append({"image": str(file), "predictions": answers.to_dict()["predictions"]})
-        if save is not None:
+        if pictures:
             from edgevision.runtime.draw import save_annotated
 
-            save_annotated(file, answers, save / f"{file.stem}.png")
+            save_annotated(file, answers, pictures[index])
 
     terminal.finish(document, lambda console: _render(console, document))
+
+
+def name_pictures(files: Sequence[Path], folder: Path) -> list[Path]:
+    """Name a picture for each image: never the same twice, never an image itself.
+
+    >>> names = name_pictures([Path("cat/1.jpg"), Path("dog/1.jpg"), Path("2.jpg")], Path("out"))
+    >>> [path.name for path in names]
+    ['cat_1.png', 'dog_1.png', '2.png']
+
+    Raises:
+        InvalidConfigError: A picture would replace one of the images.
+    """
+    stems = Counter(file.stem for file in files)
+    named = [f"{f.parent.name}_{f.stem}" if stems[f.stem] > 1 else f.stem for f in files]
+    pictures: list[Path] = []
+    for name in named:
+        picture, count = folder / f"{name}.png", 1
+        while picture in pictures:
+            count += 1
+            picture = folder / f"{name}_{count}.png"
+        pictures.append(picture)
+    images = {file.resolve() for file in files}
+    replaced = next((picture for picture in pictures if picture.resolve() in images), None)
+    if replaced is not None:
+        raise InvalidConfigError(
+            "an annotated picture would replace its image",
+            received=f"--save {folder}: {replaced.name}",
+            remedy="name another folder",
+        )
+    return pictures
 
 
 def _render(console: Any, document: list[dict[str, Any]]) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from edgevision import errors
-from edgevision.cli import app, doctor
+from edgevision.cli import command, doctor
 from edgevision.cli.app import run
+from edgevision.cli.predict import name_pictures
+from edgevision.cli.terminal import Terminal, create_table
 
 Captured = pytest.CaptureFixture[str]
 
@@ -135,5 +137,24 @@ def test_every_command_has_the_shared_options(capsys: Captured) -> None:
 
 
 def test_exit_codes_are_those_of_the_documentation() -> None:
-    codes = app.EXIT_DONE, app.EXIT_GATE, app.EXIT_BAD_INPUT, app.EXIT_INTERRUPTED
+    codes = command.EXIT_DONE, command.EXIT_GATE, command.EXIT_BAD_INPUT, command.EXIT_INTERRUPTED
     assert codes == (0, 1, 2, 130)
+
+
+def test_brackets_in_names_are_text(capsys: Captured) -> None:
+    terminal = Terminal()
+    table = create_table("label", left=(0,))
+    table.add_row("[red]fox[/red]")
+    terminal.finish([], lambda console: console.print(table))
+    terminal.note("class [a] and [/b]")
+    captured = capsys.readouterr()
+    assert "[red]fox[/red]" in captured.out
+    assert captured.err == "note: class [a] and [/b]\n"
+
+
+def test_pictures_never_replace_each_other_or_an_image(tmp_path: Path) -> None:
+    images = [tmp_path / "a" / "1.jpg", tmp_path / "b" / "1.jpg", tmp_path / "a" / "1.jpeg"]
+    names = [path.name for path in name_pictures(images, tmp_path / "out")]
+    assert names == ["a_1.png", "b_1.png", "a_1_2.png"]
+    with pytest.raises(errors.InvalidConfigError, match="would replace"):
+        name_pictures([tmp_path / "photo.png"], tmp_path)
