@@ -38,7 +38,12 @@ class BuildResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {"output": self.output, "params": self.params, "macs": self.macs}
+        return {
+            "output": self.output,
+            "params": self.params,
+            "macs": self.macs,
+            "notes": list(self.notes),
+        }
 
 
 def build_file(

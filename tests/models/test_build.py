@@ -19,7 +19,7 @@ def test_file_carries_labels_and_preprocessing(tmp_path: Path) -> None:
     assert contract.labels == ("cat", "dog")
     assert (contract.preprocessing.mean, contract.preprocessing.std) == ((127.5,), (127.5,))
     document = result.to_dict()
-    assert (document["output"], set(document)) == (str(path), {"output", "params", "macs"})
+    assert (document["output"], set(document)) == (str(path), {"output", "params", "macs", "notes"})
 
 
 def test_weights_for_another_head_are_told(tmp_path: Path) -> None:
