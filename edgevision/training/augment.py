@@ -26,10 +26,10 @@ class Augmentation:
         flip: Whether half of the images are mirrored left to right.
     """
 
-    min_area: float = 0.4
-    max_aspect: float = 4 / 3
+    min_area: float = 0.7
+    max_aspect: float = 1.25
     max_degrees: float = 10.0
-    color: float = 0.25
+    color: float = 0.2
     flip: bool = True
 
 

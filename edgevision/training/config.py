@@ -11,8 +11,10 @@ from typing import Any, TypedDict
 from edgevision.errors import InvalidConfigError
 
 # Trained weights want small steps; a network that starts from noise wants large ones.
-FINE_TUNE_LEARNING_RATE = 3e-4
-SCRATCH_LEARNING_RATE = 4e-3
+FINE_TUNE_LEARNING_RATE = 1e-4
+SCRATCH_LEARNING_RATE = 2e-2
+# Few images and many features: MobileNetV1's own 0.001 lets the head learn them by heart.
+FINE_TUNE_DROPOUT = 0.2
 
 
 class TrainingOptions(TypedDict, total=False):
@@ -51,14 +53,15 @@ class TrainingConfig:
             without ``weights`` there is nothing to freeze and this is not used.
         batch_size: Images per step.
         learning_rate: Peak of the head's schedule.
-        fine_tune_learning_rate: Peak of the schedule of the whole network; ``None`` means 0.0003
-            with ``weights`` and 0.004 without.
+        fine_tune_learning_rate: Peak of the schedule of the whole network; ``None`` means 0.0001
+            with ``weights`` and 0.02 without.
         weight_decay: Decoupled weight decay (AdamW, Loshchilov and Hutter 2019) of kernels.
         warmup_fraction: Share of a schedule's steps that climb from 0 to its peak, in [0, 1).
         alpha: Width multiplier.
         input_size: ``None`` for the network's own; one number, or (height, width).
         weights: ``None``, ``"imagenet"``, or a ``.keras`` or ``.h5`` file.
-        dropout: Rate before the head; ``None`` for the network's own.
+        dropout: Rate before the head; ``None`` means 0.2 with ``weights``, and the network's own
+            without.
         label_smoothing: Share of the target spread over all classes, in [0, 1).
         mixup: Parameter of the Beta distribution (Zhang et al. 2018); 0 switches mixup off.
         class_weights: Whether rare classes count more, by the inverse of their frequency.
@@ -73,7 +76,7 @@ class TrainingConfig:
     name: str
     val_fraction: float = 0.2
     epochs: int = 20
-    head_epochs: int = 30
+    head_epochs: int = 60
     batch_size: int = 32
     learning_rate: float = 3e-3
     fine_tune_learning_rate: float | None = None
@@ -114,6 +117,13 @@ class TrainingConfig:
         if self.fine_tune_learning_rate is not None:
             return self.fine_tune_learning_rate
         return SCRATCH_LEARNING_RATE if self.weights is None else FINE_TUNE_LEARNING_RATE
+
+    @property
+    def head_dropout(self) -> float | None:
+        """Dropout rate before the head; ``None`` for the network's own."""
+        if self.dropout is None and self.weights is not None:
+            return FINE_TUNE_DROPOUT
+        return self.dropout
 
     @property
     def has_head_phase(self) -> bool:
