@@ -217,7 +217,7 @@ def _open_interpreter(model: bytes, xnnpack: bool, threads: int) -> Any:
             experimental_op_resolver_type=resolver,
             experimental_preserve_all_tensors=True,
         )
-    interpreter.allocate_tensors()
+        interpreter.allocate_tensors()
     return interpreter
 
 

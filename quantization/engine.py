@@ -16,6 +16,7 @@ from edgevision.errors import UnsupportedOpError
 from edgevision.graph.graph import Graph
 from edgevision.quantization.calibrate import widen_range
 from edgevision.quantization.schemes import SCHEMES, create_recipe
+from edgevision.runtime.native_log import hide_announcements
 from edgevision.specs import Scheme
 
 Bounds = Mapping[int, tuple[float, float]]
@@ -90,6 +91,7 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.WARNING)
     try:
         with (
+            hide_announcements(),
             warnings.catch_warnings(),
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),  # progress bars

@@ -33,7 +33,7 @@ from edgevision.quantization.layers import (
 )
 from edgevision.quantization.moments import Activation, dequantize, measure_moments
 from edgevision.quantization.rounding import round_layer
-from edgevision.quantization.walk import Walk
+from edgevision.quantization.walk import Walk, run_images
 from edgevision.specs import Progress
 
 Array = np.ndarray[Any, Any]
@@ -117,9 +117,10 @@ def run_network(model: bytes, images: Array, *, threads: int = 1) -> Array:
     """Return what a network answers to float inputs: (N, …) float32, its first output."""
     graph = read_tflite(model)
     stored = quantize_images(images, graph.tensors[graph.inputs[0]])
-    walk = Walk(model, stored, threads)
-    walk.advance(len(graph.ops))
-    return _read_output(walk)
+    tensors = [graph.tensors[t] for t in graph.outputs]
+    results = [np.empty((len(images), *t.shape), t.dtype) for t in tensors]
+    run_images(model, [stored], results, threads=threads)
+    return _to_real(tensors[0], results[0])
 
 
 def quantize_images(images: Array, tensor: Tensor) -> Array:

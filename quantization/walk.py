@@ -7,7 +7,7 @@ them, and the activations of all images wait at the cut.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any
@@ -46,7 +46,7 @@ class Walk:
         self.position = 0
         self._cutter = PartCutter(model)
         self._num_images = len(images)
-        self._threads = max(1, min(threads, len(images) // _IMAGES_PER_THREAD))
+        self._threads = threads
 
     def advance(self, position: int) -> None:
         """Run all operations before ``position``."""
@@ -84,18 +84,36 @@ class Walk:
         shapes = [(count, *self.graph.tensors[t].shape) for t in part.outputs]
         dtypes = [self.graph.tensors[t].dtype for t in part.outputs]
         results = [np.empty(s, d) for s, d in zip(shapes, dtypes, strict=True)]
-        edges = np.linspace(0, count, self._threads + 1).astype(int)
-        spans = [range(a, b) for a, b in pairwise(edges) if b > a]
-        if len(spans) == 1:
-            _run_span(part.model, given, results, spans[0])
-        else:
-            with ThreadPoolExecutor(len(spans)) as pool:
-                jobs = [pool.submit(_run_span, part.model, given, results, s) for s in spans]
-                for job in jobs:
-                    job.result()
+        run_images(part.model, given, results, threads=self._threads)
         if not given:  # computed from constants alone: the same for every image
             results = [np.broadcast_to(r, (self._num_images, *r.shape[1:])) for r in results]
         return dict(zip(part.outputs, results, strict=True))
+
+
+def run_images(
+    model: bytes, given: Sequence[Array], results: Sequence[Array], *, threads: int
+) -> None:
+    """Run a model on many images, each thread with an interpreter and images of its own.
+
+    Args:
+        model: Bytes of a ``.tflite``.
+        given: (N, *shape) of each input.
+        results: (N, *shape) of each output, filled in place.
+        threads: Interpreters that share the images.
+
+    Raises:
+        UnsupportedOpError: The interpreter refuses the model.
+    """
+    count = len(results[0])
+    edges = np.linspace(0, count, max(1, min(threads, count // _IMAGES_PER_THREAD)) + 1)
+    spans = [range(a, b) for a, b in pairwise(edges.astype(int)) if b > a]
+    if len(spans) == 1:
+        _run_span(model, given, results, spans[0])
+        return
+    with ThreadPoolExecutor(len(spans)) as pool:
+        jobs = [pool.submit(_run_span, model, given, results, span) for span in spans]
+        for job in jobs:
+            job.result()
 
 
 def measure_image_bytes(graph: Graph) -> int:
@@ -111,14 +129,14 @@ def measure_image_bytes(graph: Graph) -> int:
     return peak
 
 
-def _run_span(model: bytes, given: list[Array], results: list[Array], span: range) -> None:
+def _run_span(model: bytes, given: Sequence[Array], results: Sequence[Array], span: range) -> None:
     """Run a model on some images; arrays are filled in place, each thread its own rows."""
     from ai_edge_litert.interpreter import Interpreter
 
-    with hide_announcements():
-        interpreter = Interpreter(model_content=model, num_threads=1)
     try:
-        interpreter.allocate_tensors()
+        with hide_announcements():
+            interpreter = Interpreter(model_content=model, num_threads=1)
+            interpreter.allocate_tensors()
         inputs = [d["index"] for d in interpreter.get_input_details()]
         outputs = [d["index"] for d in interpreter.get_output_details()]
         for i in span:
