@@ -15,9 +15,9 @@ from edgevision.benchmarks.probe import Probe, make_inputs, probe_model
 from edgevision.benchmarks.profile import Profile, profile
 from edgevision.errors import DelegateError, EdgeVisionError, InvalidConfigError
 from edgevision.runtime.isolate import run_isolated
-from edgevision.runtime.sessions import open_session, parse_device
+from edgevision.runtime.sessions import open_session
 from edgevision.runtime.threads import resolve_threads
-from edgevision.specs import Device, Progress
+from edgevision.specs import Device, Progress, parse_choice
 
 OK, UNAVAILABLE, FAILED = "ok", "unavailable", "failed"
 PROBE_SECONDS = 300.0
@@ -133,7 +133,7 @@ def benchmark(
     """
     if not files:
         raise InvalidConfigError("nothing to measure", remedy="name at least one model file")
-    chosen = tuple(parse_device(device) for device in devices)
+    chosen = tuple(parse_choice(Device, device, "device") for device in devices)
     profiles = [profile(file) for file in files]
     environment = describe_environment()
     rows = [

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
 from typing import Any
 
 from edgevision.errors import InvalidConfigError
-from edgevision.specs import ColorOrder, ResizeRule, ScoreKind, Task
+from edgevision.specs import ColorOrder, ResizeRule, ScoreKind, Task, parse_choice
 
 CONTRACT_VERSION = 1
 
@@ -38,8 +39,8 @@ class Preprocessing:
     color: ColorOrder = ColorOrder.RGB
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "resize", ResizeRule(self.resize))
-        object.__setattr__(self, "color", ColorOrder(self.color))
+        object.__setattr__(self, "resize", parse_choice(ResizeRule, self.resize, "resize"))
+        object.__setattr__(self, "color", parse_choice(ColorOrder, self.color, "color"))
         object.__setattr__(self, "mean", tuple(float(v) for v in self.mean))
         object.__setattr__(self, "std", tuple(float(v) for v in self.std))
         if not 0 < self.crop_fraction <= 1:
@@ -51,8 +52,11 @@ class Preprocessing:
                 raise InvalidConfigError(
                     f"{name} takes 1 or 3 values", received=f"{name}={getattr(self, name)}"
                 )
-        if min(self.std) <= 0:
-            raise InvalidConfigError("std must be above 0", received=f"std={self.std}")
+        if not all(map(isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
+            raise InvalidConfigError(
+                "mean and std must be finite, and std above 0",
+                received=f"mean={self.mean}, std={self.std}",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +80,8 @@ class Contract:
     assumed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "task", Task(self.task))
-        object.__setattr__(self, "scores", ScoreKind(self.scores))
+        object.__setattr__(self, "task", parse_choice(Task, self.task, "task"))
+        object.__setattr__(self, "scores", parse_choice(ScoreKind, self.scores, "scores"))
         object.__setattr__(self, "labels", tuple(str(v) for v in self.labels))
         object.__setattr__(self, "assumed", tuple(self.assumed))
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
+
+from edgevision.errors import InvalidConfigError
 
 Progress = Callable[[str, int, int], None]
 """Called as ``progress(stage, done, total)``; a new stage name starts a new bar."""
@@ -81,6 +84,37 @@ class ScoreKind(StrEnum):
 
     PROBABILITIES = "probabilities"
     LOGITS = "logits"
+
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def parse_choice(kind: type[Choice], value: str, name: str) -> Choice:
+    """Turn a text into a member of an enumeration; members pass through.
+
+    Args:
+        kind: The enumeration.
+        value: What the caller wrote.
+        name: Of the option, for the error message.
+
+    Raises:
+        InvalidConfigError: There is no such member; the message lists those that exist.
+
+    >>> parse_choice(Device, "gpu", "device") is Device.GPU
+    True
+    >>> parse_choice(Device, "toaster", "device")
+    Traceback (most recent call last):
+    edgevision.errors.InvalidConfigError: no such device (device=toaster): use cpu, gpu or edgetpu
+    """
+    try:
+        return kind(value)
+    except ValueError as error:
+        *others, last = kind
+        raise InvalidConfigError(
+            f"no such {name}",
+            received=f"{name}={value}",
+            remedy=f"use {', '.join(others)} or {last}",
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -57,3 +58,17 @@ def test_plain_text_becomes_the_enumeration() -> None:
 def test_nonsense_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InvalidConfigError):
         Contract.from_dict(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        ({"resize": "squash"}, "no such resize"),
+        ({"color": "cmyk"}, "no such color"),
+        ({"mean": (float("nan"),)}, "must be finite"),
+        ({"std": (0.0,)}, "std above 0"),
+    ],
+)
+def test_values_from_outside_are_refused_with_the_rule(wrong: dict[str, Any], rule: str) -> None:
+    with pytest.raises(InvalidConfigError, match=rule):
+        Preprocessing(**wrong)

@@ -11,7 +11,7 @@ from edgevision.errors import DelegateError, UnsupportedOpError
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.reader import read_graph
 from edgevision.runtime.sessions import open_session
-from edgevision.specs import Device, ModelFormat
+from edgevision.specs import Device, ModelFormat, parse_choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +84,12 @@ def explain(path: str | Path, *, device: Device | str = Device.CPU) -> Explanati
         device: ``cpu`` asks the interpreter what XNNPACK took.
 
     Raises:
+        InvalidConfigError: There is no such device.
         DelegateError: ``device`` is the GPU or the Edge TPU, whose placement is not explained yet.
         UnsupportedOpError: The file is no ``.tflite``.
         InvalidModelError: The file is damaged, or the interpreter refuses it.
     """
+    chosen = parse_choice(Device, device, "device")
     graph = read_graph(path)
     if graph.format is not ModelFormat.TFLITE:
         raise UnsupportedOpError(
@@ -95,10 +97,10 @@ def explain(path: str | Path, *, device: Device | str = Device.CPU) -> Explanati
             received=path,
             remedy="convert it with `edgevision convert`",
         )
-    if Device(device) is not Device.CPU:
+    if chosen is not Device.CPU:
         raise DelegateError(
             "placement on this device is not explained by this version",
-            device=str(device),
+            device=chosen,
             remedy="--device cpu tells what XNNPACK takes",
         )
     return _explain_cpu(path, graph)

@@ -40,7 +40,7 @@ from edgevision.graph.tflite_metadata import (
     parse_labels,
 )
 from edgevision.outputs import atomic_path, write_bytes
-from edgevision.specs import ModelFormat, ResizeRule, Task
+from edgevision.specs import ModelFormat, ResizeRule, Task, parse_choice
 
 PROPERTY_NAME = "edgevision"
 
@@ -145,7 +145,7 @@ def complete_contract(
     if unknown:
         raise InvalidConfigError("a contract has no such field", received=sorted(unknown)[0])
     if "task" in given:
-        given["task"] = _parse_task(given["task"])
+        given["task"] = parse_choice(Task, given["task"], "task")
     if "crop_fraction" in given:
         given.setdefault("resize", ResizeRule.CROP)
     if contract is None:
@@ -288,15 +288,6 @@ def _check_channels(contract: Contract, graph: Graph) -> None:
             "mean and std take one value each: the model takes gray images",
             received=f"{num_values} values",
         )
-
-
-def _parse_task(value: str) -> Task:
-    try:
-        return Task(value)
-    except ValueError as error:
-        raise InvalidConfigError(
-            "a task is classify, detect or segment", received=f"task={value}"
-        ) from error
 
 
 def _assume_contract(graph: Graph, given: Mapping[str, Any]) -> Contract:

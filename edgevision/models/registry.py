@@ -28,7 +28,7 @@ from edgevision.models.graph_net import GraphNet, count_macs, count_params
 from edgevision.models.heads import HEAD_PREFIX, pooled_features
 from edgevision.models.net import Activation, Net, T
 from edgevision.models.spec import ModelSpec
-from edgevision.specs import ScoreKind, Task
+from edgevision.specs import ScoreKind, Task, parse_choice
 
 if TYPE_CHECKING:
     from edgevision.models.weights import WeightsReport
@@ -99,7 +99,7 @@ def list_models(task: Task | str | None = None) -> list[ModelInfo]:
     >>> [m.name for m in list_models("classify")][:2]
     ['mobilenet_v1', 'mobilenet_v2']
     """
-    wanted = None if task is None else _parse_task(task)
+    wanted = None if task is None else parse_choice(Task, task, "task")
     return [_describe(name) for name, s in SPECS.items() if wanted in (None, s.task)]
 
 
@@ -362,14 +362,3 @@ def _describe(name: str) -> ModelInfo:
         trainable_params=trainable_params,
         paper=spec.paper,
     )
-
-
-def _parse_task(task: Task | str) -> Task:
-    try:
-        return Task(task)
-    except ValueError as error:
-        raise InvalidConfigError(
-            "there is no such task",
-            received=f"task={task}",
-            remedy=f"choose one of {', '.join(Task)}",
-        ) from error

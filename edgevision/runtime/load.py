@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgevision.errors import UnsupportedOpError
-from edgevision.runtime.sessions import find_runnable_format, open_session, parse_device
+from edgevision.runtime.sessions import find_runnable_format, open_session
 from edgevision.runtime.threads import resolve_threads
-from edgevision.specs import Task
+from edgevision.specs import Device, Task, parse_choice
 
 if TYPE_CHECKING:
     from edgevision.runtime.classify import Classifier
@@ -48,7 +48,7 @@ def load(
     from edgevision.runtime.classify import Classifier
 
     # What a person may have mistyped comes before the work of reading the file.
-    parse_device(device)
+    parse_choice(Device, device, "device")
     resolve_threads(threads)
     find_runnable_format(path)
     graph = read_graph(path)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgevision.errors import DelegateError, InvalidConfigError, InvalidModelError
+from edgevision.errors import DelegateError, InvalidModelError
 from edgevision.graph.reader import find_format
 from edgevision.runtime.session import Session
 from edgevision.runtime.threads import resolve_threads
-from edgevision.specs import Device, ModelFormat
+from edgevision.specs import Device, ModelFormat, parse_choice
 
 _LATER = {
     Device.GPU: "the GPU is not available yet",
@@ -36,7 +36,7 @@ def open_session(path: str | Path, *, device: str = "cpu", threads: int | None =
         DelegateError: The device can not be used.
         BackendUnavailableError: The interpreter for this format is not installed.
     """
-    chosen = parse_device(device)
+    chosen = parse_choice(Device, device, "device")
     threads = resolve_threads(threads)
     model_format = find_runnable_format(path)
     if chosen in _LATER:
@@ -50,24 +50,6 @@ def open_session(path: str | Path, *, device: str = "cpu", threads: int | None =
     from edgevision.runtime.litert import LiteRtSession
 
     return LiteRtSession(path, threads=threads)
-
-
-def parse_device(device: str) -> Device:
-    """Turn a name into a device.
-
-    Raises:
-        InvalidConfigError: There is no such device.
-
-    >>> parse_device("cpu").value
-    'cpu'
-    """
-    try:
-        return Device(device)
-    except ValueError:
-        names = ", ".join(Device)
-        raise InvalidConfigError(
-            "unknown device", received=f"device={device}", remedy=f"use one of {names}"
-        ) from None
 
 
 def find_runnable_format(path: str | Path) -> ModelFormat:

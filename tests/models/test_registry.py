@@ -43,7 +43,7 @@ def test_the_list_is_filtered_by_task() -> None:
     assert [i.name for i in list_models(Task.CLASSIFY)] == [
         i.name for i in list_models() if i.task is Task.CLASSIFY
     ]
-    with pytest.raises(InvalidConfigError, match=r"task=paint.*classify, detect, segment"):
+    with pytest.raises(InvalidConfigError, match=r"task=paint.*classify, detect or segment"):
         list_models("paint")
 
 

@@ -14,7 +14,7 @@ from edgevision.runtime.isolate import (
     describe_exit,
     run_isolated,
 )
-from edgevision.runtime.sessions import parse_device
+from edgevision.specs import Device, parse_choice
 
 
 def test_value_comes_back():
@@ -42,8 +42,8 @@ def test_foreign_exception_is_named():
 
 
 def test_own_errors_arrive_whole():
-    with pytest.raises(InvalidConfigError, match="unknown device") as caught:
-        run_isolated(parse_device, "toaster")
+    with pytest.raises(InvalidConfigError, match="no such device") as caught:
+        run_isolated(parse_choice, Device, "toaster", "device")
     assert caught.value.received == "device=toaster"
 
 

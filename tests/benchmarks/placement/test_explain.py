@@ -6,7 +6,12 @@ import pytest
 from tiny_models import build_detector
 
 from edgevision.benchmarks.placement.explain import explain
-from edgevision.errors import DelegateError, InvalidModelError, UnsupportedOpError
+from edgevision.errors import (
+    DelegateError,
+    InvalidConfigError,
+    InvalidModelError,
+    UnsupportedOpError,
+)
 
 
 def test_whole_classifier_goes_to_xnnpack(tiny_tflite: Path) -> None:
@@ -39,6 +44,11 @@ def test_int8_hard_swish_has_its_reason(real_data: Path) -> None:
 def test_other_devices_say_that_they_are_not_explained(tiny_tflite: Path, device: str) -> None:
     with pytest.raises(DelegateError, match=device):
         explain(tiny_tflite, device=device)
+
+
+def test_unknown_devices_are_refused_with_those_that_exist(tiny_tflite: Path) -> None:
+    with pytest.raises(InvalidConfigError, match=r"device=toaster.*cpu, gpu or edgetpu"):
+        explain(tiny_tflite, device="toaster")
 
 
 def test_noise_is_no_model(tmp_path: Path) -> None:
