@@ -13,8 +13,14 @@ from edgevision.cli.command import EXIT_DONE, EXIT_INTERRUPTED, command
 from edgevision.cli.options import Alpha, InputSize, Output, SkipBroken, parse_size
 from edgevision.cli.terminal import Terminal, create_bars, create_table
 
+from edgevision.training.config import TrainingConfig
+
 if TYPE_CHECKING:
     from edgevision.training.events import EventCallback, TrainingEvent
+
+
+# What --help shows is what training does: the defaults are those of its own configuration.
+DEFAULTS = TrainingConfig(name="")
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +42,7 @@ def train_network(
     ] = None,
     val_fraction: Annotated[
         float, typer.Option("--val-fraction", help="Share held out without --val-data.")
-    ] = 0.2,
+    ] = DEFAULTS.val_fraction,
     weights: Annotated[
         str,
         typer.Option("--weights", help="Start from none, imagenet, or a .keras or .h5 file."),
@@ -45,46 +51,46 @@ def train_network(
     input_size: InputSize = None,
     epochs: Annotated[
         int, typer.Option("--epochs", help="Passes over the data with the whole network.")
-    ] = 20,
+    ] = DEFAULTS.epochs,
     head_epochs: Annotated[
         int, typer.Option("--head-epochs", help="Passes that train the new head alone, first.")
-    ] = 30,
+    ] = DEFAULTS.head_epochs,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Images per step.")] = 32,
     learning_rate: Annotated[
         float, typer.Option("--learning-rate", help="Peak of the head's schedule.")
-    ] = 3e-3,
+    ] = DEFAULTS.learning_rate,
     fine_tune_learning_rate: Annotated[
         float | None,
         typer.Option(
             "--fine-tune-learning-rate",
-            help="Peak for the whole network; 0.001 with --weights, 0.004 without.",
+            help="Peak for the whole network; 0.0001 with --weights, 0.02 without.",
         ),
-    ] = None,
+    ] = DEFAULTS.fine_tune_learning_rate,
     dropout: Annotated[
         float | None, typer.Option("--dropout", help="Dropout rate before the head.")
-    ] = None,
+    ] = DEFAULTS.dropout,
     label_smoothing: Annotated[
         float, typer.Option("--label-smoothing", help="Share of the target spread evenly.")
-    ] = 0.1,
+    ] = DEFAULTS.label_smoothing,
     mixup: Annotated[
         float, typer.Option("--mixup", help="Beta parameter of mixup; 0 is off.")
-    ] = 0.0,
+    ] = DEFAULTS.mixup,
     class_weights: Annotated[
         bool, typer.Option("--class-weights", help="Make rare classes count more.")
-    ] = False,
+    ] = DEFAULTS.class_weights,
     augment: Annotated[
         bool, typer.Option("--augment/--no-augment", help="Vary the training images at random.")
-    ] = True,
+    ] = DEFAULTS.augment,
     flip: Annotated[
         bool, typer.Option("--flip/--no-flip", help="Mirror images; not for text and signs.")
-    ] = True,
+    ] = DEFAULTS.flip,
     early_stopping: Annotated[
         int, typer.Option("--early-stopping", help="Epochs without progress to stop; 0 never.")
-    ] = 0,
+    ] = DEFAULTS.early_stopping,
     seed: Annotated[int, typer.Option("--seed", help="Decides everything random.")] = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
-    ] = False,
+    ] = DEFAULTS.seed,
     skip_broken: SkipBroken = False,
 ) -> int:
     """Train a classifier on a folder of photos; the best weights are kept."""
