@@ -55,7 +55,8 @@ def run_isolated(
     call = (function.__module__, function.__qualname__, args)
     try:
         done = subprocess.run(
-            [sys.executable, "-c", _COMMAND],
+            # -P: a module.py in the working folder must not take the place of an installed one.
+            [sys.executable, "-P", "-c", _COMMAND],
             input=pickle.dumps(call),
             capture_output=True,
             timeout=timeout_s,
@@ -67,7 +68,11 @@ def run_isolated(
         raise _create_failure(call, reason, error.stderr or b"") from error
     if done.returncode != 0:
         raise _create_failure(call, describe_exit(done.returncode), done.stderr)
-    kind, content = pickle.loads(done.stdout)
+    try:
+        # Written by our own child on a stream that nothing else can reach.
+        kind, content = pickle.loads(done.stdout)
+    except (EOFError, pickle.UnpicklingError) as error:
+        raise _create_failure(call, "it ended without an answer", done.stderr) from error
     if kind == "error":
         raise _rebuild_error(*content)
     if kind == "failure":

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import sys
 import time
 
 import pytest
@@ -60,3 +61,15 @@ def test_native_output_does_not_disturb_the_answer():
 def test_exit_codes_are_described():
     assert describe_exit(-9) == "it was killed by SIGKILL"
     assert describe_exit(-250) == "it was killed by signal 250"
+
+
+def test_an_end_without_an_answer_is_told():
+    with pytest.raises(IsolatedCallError, match="without an answer"):
+        run_isolated(os._exit, 0)
+
+
+def test_files_in_the_working_folder_are_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "pickle.py").write_text("raise SystemExit(9)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [p for p in sys.path if p])
+    assert run_isolated(math.sqrt, 4.0) == 2.0
