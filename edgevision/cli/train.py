@@ -12,7 +12,6 @@ import typer
 from edgevision.cli.command import EXIT_DONE, EXIT_INTERRUPTED, command
 from edgevision.cli.options import Alpha, InputSize, Output, SkipBroken, parse_size
 from edgevision.cli.terminal import Terminal, create_bars, create_table
-
 from edgevision.training.config import TrainingConfig
 
 if TYPE_CHECKING:
