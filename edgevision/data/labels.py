@@ -14,6 +14,8 @@ from edgevision.errors import DataError
 
 CSV_NAME = "labels.csv"
 _NUM_NAMED = 3
+# Every class up to the largest index gets a name: larger numbers are identifiers or mistakes.
+_MAX_CLASSES = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,18 +123,23 @@ def number_labels(
 
 def _check_indices(rows: Sequence[LabelRow], labels: tuple[str, ...], source: Path) -> None:
     known = set(labels)
+    # Without labels, a number beside names is a name itself.
+    counted = all(row.label.lstrip("-").isdecimal() for row in rows)
+    limit = len(labels) or (_MAX_CLASSES if counted else sys.maxsize)
     wrong = [
         f"line {row.line}: {row.label}"
         for row in rows
         if re.fullmatch("-?[0-9]+", row.label)
         and row.label not in known
-        and not 0 <= int(row.label) < (len(labels) or sys.maxsize)
+        and not 0 <= int(row.label) < limit
     ]
     if wrong:
         raise DataError(
             "a class index is 0 or more, and below the number of classes",
             received=f"{source}, {name_some(wrong)}",
-            remedy=f"the model has {len(labels)} classes" if labels else "count from 0",
+            remedy=f"the model has {len(labels)} classes"
+            if labels
+            else f"count from 0, to {_MAX_CLASSES} at most",
         )
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 from edgevision.errors import InvalidModelError
 
 _FIRST_DATE = (1980, 1, 1, 0, 0, 0)
-# A label file has a few kilobytes: what unpacks to more than this is an attack or an accident.
-_MAX_FILE_BYTES = 64 << 20
+# A label file has a few kilobytes: what unpacks to more than this, alone or together, is an attack
+# or an accident.
+_MAX_BYTES = 64 << 20
 _MAX_FILES = 256
 _BROKEN = (
     zipfile.BadZipFile,
@@ -52,8 +53,13 @@ def read_files(source: str | Path | bytes) -> dict[str, bytes]:
         return _read_entries(archive)
 
 
-def read_file(path: str | Path, name: str) -> bytes | None:
+def read_file(path: str | Path, name: str, *, max_bytes: int = _MAX_BYTES) -> bytes | None:
     """Read one file of an archive; ``None`` where there is no such archive or file.
+
+    Args:
+        path: The archive.
+        name: The file in it.
+        max_bytes: What it may unpack to.
 
     Raises:
         InvalidModelError: It is damaged or absurdly large.
@@ -62,7 +68,9 @@ def read_file(path: str | Path, name: str) -> bytes | None:
     if archive is None:
         return None
     with archive:
-        return _read_entry(archive, archive.getinfo(name)) if name in archive.namelist() else None
+        if name not in archive.namelist():
+            return None
+        return _read_entry(archive, archive.getinfo(name), max_bytes)
 
 
 def split_files(model: bytes) -> tuple[bytes, dict[str, bytes]]:
@@ -134,11 +142,14 @@ def _read_entries(archive: zipfile.ZipFile) -> dict[str, bytes]:
     entries = [entry for entry in archive.infolist() if not entry.filename.endswith("/")]
     if len(entries) > _MAX_FILES:
         raise _oversized(f"{len(entries)} files")
-    return {entry.filename: _read_entry(archive, entry) for entry in entries}
+    num_bytes = sum(entry.file_size for entry in entries)
+    if num_bytes > _MAX_BYTES:
+        raise _oversized(f"{num_bytes} bytes")
+    return {entry.filename: _read_entry(archive, entry, _MAX_BYTES) for entry in entries}
 
 
-def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    if entry.file_size > _MAX_FILE_BYTES:
+def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, max_bytes: int) -> bytes:
+    if entry.file_size > max_bytes:
         raise _oversized(f"{entry.filename}: {entry.file_size} bytes")
     try:
         return archive.read(entry)
@@ -151,4 +162,4 @@ def _read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 
 
 def _oversized(received: str) -> InvalidModelError:
-    return InvalidModelError("the archive behind the model is far too large", received=received)
+    return InvalidModelError("the files packed with the model are far too large", received=received)

@@ -15,9 +15,10 @@ from typing import Any
 
 from edgevision.backends import import_backend
 from edgevision.errors import InvalidModelError, MissingFileError, UnsupportedOpError
+from edgevision.graph.archives import read_file
+from edgevision.graph.reader import sniff_format
+from edgevision.specs import ModelFormat
 
-_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_ZIP_MAGIC = b"PK\x03\x04"
 _H5_SUFFIXES = (".h5", ".hdf5")
 # What Keras raises for a damaged or foreign file differs from layer to layer.
 _LOAD_ERRORS = (
@@ -84,11 +85,10 @@ def read_keras_config(path: str | Path) -> Mapping[str, Any]:
         raise _refuse_folder(source)
     if not source.is_file():
         raise MissingFileError("the model file does not exist", received=source)
-    with source.open("rb") as file:
-        magic = file.read(8)
-    if magic == _HDF5_MAGIC:
+    content = sniff_format(source)
+    if content is ModelFormat.H5:
         return _parse_config(source, _read_h5_config(source))
-    if magic[:4] == _ZIP_MAGIC:
+    if content is ModelFormat.KERAS:
         return _parse_config(source, _read_zip_config(source))
     raise InvalidModelError("not a Keras model file", received=source)
 
@@ -139,11 +139,12 @@ def _read_h5_config(source: Path) -> str | bytes:
 
 
 def _read_zip_config(source: Path) -> bytes:
-    try:
-        with zipfile.ZipFile(source) as archive:
-            return archive.read("config.json")
-    except (zipfile.BadZipFile, KeyError, OSError, RuntimeError) as error:
-        raise InvalidModelError("not a whole .keras file", received=f"{source}: {error}") from error
+    content = read_file(source, "config.json")
+    if content is None:
+        raise InvalidModelError(
+            "not a whole .keras file", received=source, remedy="copy or save it again"
+        )
+    return content
 
 
 def _parse_config(source: Path, text: str | bytes) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edgevision.errors import InvalidModelError, MissingFileError
 from edgevision.graph.graph import Graph
+from edgevision.graph.tflite_schema import IDENTIFIER
 from edgevision.specs import ModelFormat
 
 _SUFFIXES = {
@@ -15,9 +16,9 @@ _SUFFIXES = {
     ".h5": ModelFormat.H5,
     ".hdf5": ModelFormat.H5,
 }
-# First bytes, from an offset, by which a file without a telling name is known. ONNX has none.
+# First bytes, from an offset, by which a file is known. ONNX has none.
 _MAGICS = (
-    (4, b"TFL3", ModelFormat.TFLITE),
+    (4, IDENTIFIER, ModelFormat.TFLITE),
     (0, b"\x89HDF\r\n\x1a\n", ModelFormat.H5),
     (0, b"PK\x03\x04", ModelFormat.KERAS),
 )
@@ -37,16 +38,22 @@ def find_format(path: str | Path) -> ModelFormat:
         return _find_folder_format(source)
     if source.suffix.lower() in _SUFFIXES:
         return _SUFFIXES[source.suffix.lower()]
-    with source.open("rb") as file:
-        head = file.read(16)
-    for offset, magic, model_format in _MAGICS:
-        if head[offset : offset + len(magic)] == magic:
-            return model_format
+    found = sniff_format(source)
+    if found is not None:
+        return found
     raise InvalidModelError(
         "not a known model format",
         received=source,
         remedy="expected " + ", ".join(_SUFFIXES),
     )
+
+
+def sniff_format(path: Path) -> ModelFormat | None:
+    """Tell what a file holds by its first bytes alone; ``None`` for anything without a mark."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    found = (f for offset, magic, f in _MAGICS if head[offset : offset + len(magic)] == magic)
+    return next(found, None)
 
 
 def read_graph(path: str | Path) -> Graph:

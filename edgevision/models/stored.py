@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import io
 import re
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from edgevision.backends import import_backend
 from edgevision.errors import InvalidModelError
+from edgevision.graph.archives import read_file
+from edgevision.graph.reader import sniff_format
+from edgevision.specs import ModelFormat
 
-_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_ZIP_MAGIC = b"PK\x03\x04"
 _ARCHIVED = "model.weights.h5"
+# No .tflite file can hold more: what unpacks to more than this is an attack or an accident.
+_MAX_WEIGHTS_BYTES = 2 << 30
 # Parts of a Keras 3 file that are no layer's weights.
 _NO_LAYERS = ("optimizer", "metrics", "compile_metrics", "seed_generator", "loss_tracker")
 
@@ -46,16 +49,15 @@ def read_stored_layers(path: Path) -> list[StoredLayer]:
     Raises:
         InvalidModelError: It is no Keras file, is damaged, or holds no weights.
     """
-    import h5py
-
+    h5py = import_backend("h5py")
     try:
         with _open_hdf5(path) as source, h5py.File(source, "r") as file:
             group = file.get("model_weights", file)
             legacy = "layer_names" in group.attrs
             layers = list(_read_named(group) if legacy else _read_numbered(group))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, RuntimeError) as error:
-        if isinstance(error, InvalidModelError):
-            raise
+    except InvalidModelError:
+        raise
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
         raise _no_weights(path, str(error)) from error
     if not layers:
         raise _no_weights(path, "it holds no layer weights")
@@ -64,14 +66,15 @@ def read_stored_layers(path: Path) -> list[StoredLayer]:
 
 def _open_hdf5(path: Path) -> BinaryIO:
     """Open the HDF5 part of a file, told by its first bytes."""
-    with path.open("rb") as file:
-        magic = file.read(8)
-    if magic.startswith(_ZIP_MAGIC):
-        with zipfile.ZipFile(path) as archive:
-            return io.BytesIO(archive.read(_ARCHIVED))
-    if magic != _HDF5_MAGIC:
+    content = sniff_format(path)
+    if content is ModelFormat.H5:
+        return path.open("rb")
+    if content is not ModelFormat.KERAS:
         raise _no_weights(path, "neither HDF5 nor a .keras archive")
-    return path.open("rb")
+    weights = read_file(path, _ARCHIVED, max_bytes=_MAX_WEIGHTS_BYTES)
+    if weights is None:
+        raise _no_weights(path, f"no {_ARCHIVED} in the archive")
+    return io.BytesIO(weights)
 
 
 def _no_weights(path: Path, reason: str) -> InvalidModelError:

@@ -146,6 +146,15 @@ def test_csv_errors_name_the_line(tmp_path: Path, text: str, message: str) -> No
         read_dataset(tmp_path, labels=["a", "b"])
 
 
+def test_numbers_that_count_no_classes_are_refused(tmp_path: Path) -> None:
+    add_images(tmp_path, "1.jpg", "2.jpg")
+    write_csv(tmp_path, "file,label\n1.jpg,0\n2.jpg,20261122\n")
+    with pytest.raises(DataError, match="line 3: 20261122"):
+        read_dataset(tmp_path)
+    write_csv(tmp_path, "file,label\n1.jpg,rose\n2.jpg,20261122\n")
+    assert read_dataset(tmp_path).labels == ("20261122", "rose")
+
+
 def test_csv_that_is_not_utf8(tmp_path: Path) -> None:
     write_csv(tmp_path, "file,label\nü.jpg,0\n", "latin-1")
     with pytest.raises(DataError, match="UTF-8"):

@@ -29,6 +29,18 @@ def test_oversized_archives_are_refused() -> None:
         read_files(many)
 
 
+def test_files_that_unpack_to_far_more_than_they_are_stay_packed(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.keras"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", bytes(40 << 20))
+        archive.writestr("b", bytes(40 << 20))
+    assert bomb.stat().st_size < 1 << 20
+    with pytest.raises(InvalidModelError, match=f"far too large.*{80 << 20}"):
+        read_files(bomb)
+    with pytest.raises(InvalidModelError, match="far too large"):
+        read_file(bomb, "a", max_bytes=1 << 20)
+
+
 def test_replacing_keeps_the_other_files(tmp_path: Path) -> None:
     source, output = tmp_path / "a.keras", tmp_path / "b.keras"
     with zipfile.ZipFile(source, "w", zipfile.ZIP_DEFLATED) as archive:
