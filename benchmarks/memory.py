@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any
 
 from edgevision.errors import InvalidConfigError
@@ -154,11 +154,11 @@ def _find_lifetimes(graph: Graph, *, share_reshapes: bool, keep_inputs: bool) ->
     owner: dict[int, _Span] = {}
     spans = []
     for index in dict.fromkeys(i for i in graph.inputs if i >= 0):
-        owner[index] = _Span(index, tensors[index].nbytes, 0, end if keep_inputs else 0, [])
+        owner[index] = _Span(index, tensors[index].nbytes, 0, 0, [])
         spans.append(owner[index])
     for op in graph.ops:
         for index in op.inputs:
-            if index in owner and owner[index].last < op.index:
+            if index in owner:
                 owner[index].last = op.index
         for index in op.outputs:
             source = shared.get(index, -1)
@@ -168,7 +168,7 @@ def _find_lifetimes(graph: Graph, *, share_reshapes: bool, keep_inputs: bool) ->
             elif index not in constants and index not in owner:
                 owner[index] = _Span(index, tensors[index].nbytes, op.index, op.index, [])
                 spans.append(owner[index])
-    for index in graph.outputs:
+    for index in (*graph.outputs, *(graph.inputs if keep_inputs else ())):
         if index in owner:
             owner[index].last = end
     return [span for span in spans if span.num_bytes > 0]
@@ -176,7 +176,7 @@ def _find_lifetimes(graph: Graph, *, share_reshapes: bool, keep_inputs: bool) ->
 
 def _find_constants(graph: Graph) -> set[int]:
     """Return constants and what is computed from constants alone, with -1 for absent tensors."""
-    found = {t.index for t in graph.tensors if t.constant}
+    found = {t.index for t in graph.constants}
     found.add(-1)
     for op in graph.ops:
         if op.inputs and found.issuperset(op.inputs):
@@ -294,8 +294,4 @@ def _find_lower_bound(spans: list[_Span], num_ops: int) -> int:
     for span in spans:
         changes[span.first] += span.num_bytes
         changes[span.last + 1] -= span.num_bytes
-    most = current = 0
-    for change in changes:
-        current += change
-        most = max(most, current)
-    return most
+    return max(accumulate(changes))

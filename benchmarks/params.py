@@ -40,20 +40,19 @@ def count_params(graph: Graph) -> ParamCount:
     multiplied. Shapes, axes, paddings, anchors, scales and zero points are not weights.
     """
     deployed = graph.format in (ModelFormat.TFLITE, ModelFormat.ONNX)
-    weights = _collect_weights(graph) if deployed else {t.index: t for t in graph.constants}
-    sizes = {index: t.size for index, t in weights.items()}
-    trainable = sum(size for index, size in sizes.items() if weights[index].trainable)
+    weights = _collect_weights(graph).values() if deployed else graph.constants
+    left = {t.index: t.size for t in weights}
+    total = sum(left.values())
+    trainable = sum(left[t.index] for t in weights if t.trainable)
     per_op = {}
     # What is left over is read by no operation, but is still part of a Keras model.
-    left = dict(sizes)
     for op in graph.ops:
-        read = (_trace_constant(graph, i) for i in op.inputs) if deployed else op.inputs
-        size = sum(left.pop(i) for i in read if i in left)
+        size = 0
+        for index in op.inputs:
+            size += left.pop(_trace_constant(graph, index) if deployed else index, 0)
         if size:
             per_op[op.index] = size
-    return ParamCount(
-        total=sum(sizes.values()), trainable=None if deployed else trainable, per_op=per_op
-    )
+    return ParamCount(total=total, trainable=None if deployed else trainable, per_op=per_op)
 
 
 # Positions of the inputs that hold weights, by kind; None means every constant input.

@@ -220,7 +220,7 @@ _NOTHING = Tensor(-1, "", (), "")
 
 
 def _fix_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(d if d >= 0 else 1 for d in shape) if shape and min(shape) < 0 else shape
+    return tuple(max(d, 1) for d in shape) if -1 in shape else shape
 
 
 def _count_dtypes(graph: Graph) -> dict[str, int]:
