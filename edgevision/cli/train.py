@@ -86,10 +86,12 @@ def train_network(
     early_stopping: Annotated[
         int, typer.Option("--early-stopping", help="Epochs without progress to stop; 0 never.")
     ] = DEFAULTS.early_stopping,
-    seed: Annotated[int, typer.Option("--seed", help="Decides everything random.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Decides everything random.")] = (
+        DEFAULTS.seed
+    ),
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
-    ] = DEFAULTS.seed,
+    ] = False,
     skip_broken: SkipBroken = False,
 ) -> int:
     """Train a classifier on a folder of photos; the best weights are kept."""
