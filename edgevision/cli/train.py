@@ -86,9 +86,7 @@ def train_network(
     early_stopping: Annotated[
         int, typer.Option("--early-stopping", help="Epochs without progress to stop; 0 never.")
     ] = DEFAULTS.early_stopping,
-    seed: Annotated[int, typer.Option("--seed", help="Decides everything random.")] = (
-        DEFAULTS.seed
-    ),
+    seed: Annotated[int, typer.Option("--seed", help="Decides everything random.")] = DEFAULTS.seed,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
     ] = False,

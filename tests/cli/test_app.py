@@ -158,3 +158,21 @@ def test_pictures_never_replace_each_other_or_an_image(tmp_path: Path) -> None:
     assert names == ["a_1.png", "b_1.png", "a_1_2.png"]
     with pytest.raises(errors.InvalidConfigError, match="would replace"):
         name_pictures([tmp_path / "photo.png"], tmp_path)
+
+
+def test_training_options_default_to_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgevision.training.config import TrainingConfig
+
+    given: dict[str, object] = {}
+
+    def train(name: str, **options: object) -> None:
+        given.update(options, name=name)
+        raise errors.DataError("seen enough")
+
+    monkeypatch.setattr("edgevision.training.classify.train", train)
+    assert run(["train", "mobilenet_v1", "--data", "photos", "-o", "run"]) == 2
+    expected = TrainingConfig(name="mobilenet_v1").to_dict()
+    for name in expected.keys() & given.keys():
+        assert given[name] == expected[name], name
+    assert given["resume"] is False
+    assert given["skip_broken"] is False
