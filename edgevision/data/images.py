@@ -253,22 +253,25 @@ def _turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uin
 
 
 def _decode_array(array: NDArray[Any]) -> NDArray[np.uint8]:
-    received = f"shape={array.shape} dtype={array.dtype}"
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise DataError(
             "an image array has the shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)",
-            received=received,
+            received=_describe_array(array),
             remedy="pass one image at a time, channels last",
         )
     if 0 in array.shape:
-        raise DataError("an image has at least one pixel", received=received)
-    pixels = _to_uint8(array, received)
+        raise DataError("an image has at least one pixel", received=_describe_array(array))
+    pixels = _to_uint8(array)
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         return _repeat_gray(pixels.reshape(pixels.shape[:2]))
     return np.ascontiguousarray(pixels[:, :, :3])
 
 
-def _to_uint8(array: NDArray[Any], received: str) -> NDArray[np.uint8]:
+def _describe_array(array: NDArray[Any]) -> str:
+    return f"shape={array.shape} dtype={array.dtype}"
+
+
+def _to_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
     if array.dtype == np.uint8:
         return array
     if array.dtype == np.uint16:
@@ -277,6 +280,6 @@ def _to_uint8(array: NDArray[Any], received: str) -> NDArray[np.uint8]:
         return array.astype(np.uint8) * np.uint8(255)
     raise DataError(
         "image arrays are uint8, 0 to 255",
-        received=received,
+        received=_describe_array(array),
         remedy="scale to 0..255 and convert with .astype('uint8')",
     )
