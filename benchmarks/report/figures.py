@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgevision.benchmarks.benchmark import BenchmarkRow
+from edgevision.specs import ModelFormat
 
 NOTHING = "–"
 
@@ -38,8 +39,8 @@ def _write_delegated(row: BenchmarkRow) -> str:
     if row.probe is None:
         return NOTHING
     placement = row.probe.placement
-    if not placement.total_ops:
-        return NOTHING
+    if not placement.total_ops or row.profile.format is ModelFormat.ONNX:
+        return NOTHING  # ONNX Runtime's own kernels are no delegate
     return f"{placement.delegated_ops}/{placement.total_ops} in {placement.partitions}"
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from crashing import crash
 from PIL import Image
 
 from edgevision.benchmarks import latency
@@ -72,14 +73,6 @@ def test_file_that_kills_the_interpreter_is_a_failed_row(
     rows = benchmark([tiny_tflite], seconds=0.01).to_dict()["rows"]
     assert rows[0]["status"] == "failed"
     assert "SIGSEGV" in rows[0]["reason"]
-
-
-def crash(*_arguments: object) -> None:
-    """End the process as a broken native library would; runs in the child only."""
-    import os
-    import signal
-
-    os.kill(os.getpid(), signal.SIGSEGV)
 
 
 def test_columns_without_figures_are_left_out(report: BenchmarkReport) -> None:
