@@ -99,11 +99,23 @@ class Op:
             ``Conv``, ``Conv2D``.
         inputs: Tensor indices; -1 for an optional input that is absent.
         outputs: Tensor indices.
-        attributes: Normalized attributes. Convolutions and pools: ``kernel`` (height, width),
-            ``strides``, ``dilations``, ``padding`` (``"same"``, ``"valid"`` or explicit
-            ``(top, bottom, left, right)``), ``groups``; ``activation`` when one is fused
-            (``"relu"``, ``"relu6"``, ``"relu_n1_to_1"``, ``"tanh"``), and for
-            ``OpKind.ACTIVATION`` the function itself; ``axis``/``axes`` where an op has them.
+        attributes: Settings, in names that all formats share; what a format does not state is
+            absent, and settings that have no name here keep the one of their format.
+
+            - Convolutions and pools: ``kernel`` (height, width), ``strides``, ``dilations``,
+              ``padding`` (``"same"``, ``"valid"`` or ``(top, bottom, left, right)``), ``groups``.
+            - ``activation`` when one is fused (``"relu"``, ``"relu6"``, ``"relu_n1_to_1"``,
+              ``"tanh"``), and for ``ACTIVATION`` the function itself.
+            - ``channel_axis`` is 1 where channels come first.
+            - ``PAD``: ``padding`` as above where height and width grow and nothing else, otherwise
+              ``paddings``: (before, after) of every axis, in a row.
+            - ``REDUCE`` and ``GLOBAL_POOL``: ``reduction`` (``"mean"``, ``"max"``, ``"sum"`` …),
+              ``axes``, ``keep_dims``.
+            - ``RESIZE``: ``mode`` (``"bilinear"``, ``"nearest"`` …), ``half_pixel_centers``,
+              ``align_corners``.
+            - ``TRANSPOSE``: ``permutation``. ``RESHAPE``: ``shape``. ``MATMUL``: ``transpose_a``,
+              ``transpose_b``, or ``equation``. One axis is ``axis``, several are
+              ``axes``; they may count from the end.
         label: Name of the layer or node for people, possibly empty.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgevision.graph.attributes import name_paddings
 from edgevision.graph.ops import OpKind
 
 # Names of layer classes and of the operation classes behind ``keras.ops``.
@@ -193,12 +194,31 @@ def _read_axis(layer: Any, _class_name: str) -> dict[str, Any]:
     return {"axis": axis} if isinstance(axis, int) else {}
 
 
+def _read_reduction(layer: Any, class_name: str) -> dict[str, Any]:
+    axes = getattr(layer, "axis", None)
+    values = {"reduction": class_name.lower(), "keep_dims": bool(getattr(layer, "keepdims", False))}
+    return values if axes is None else {**values, "axes": _tuple(axes)}
+
+
+def _read_norm(layer: Any, class_name: str) -> dict[str, Any]:
+    return {**_read_axis(layer, class_name), "epsilon": float(layer.epsilon)}
+
+
 def _read_padding(layer: Any, _class_name: str) -> dict[str, Any]:
     padding = getattr(layer, "padding", None)
-    if not isinstance(padding, tuple) or len(padding) != 2:
+    if not isinstance(padding, tuple):
         return {}
-    (top, bottom), (left, right) = padding
-    return {"padding": (top, bottom, left, right)}
+    # One axis: (before, after) itself; more: one pair for each.
+    margins = _tuple(padding) if isinstance(padding[0], int) else _tuple(sum(padding, ()))
+    first = getattr(layer, "data_format", "") == "channels_first"
+    before, after = ((0,) * 4, ()) if first else ((0, 0), (0, 0))
+    named = name_paddings((*before, *margins, *after), first=2 if first else 1)
+    return {**named, "channel_axis": 1} if first else dict(named)
+
+
+def _read_resize(layer: Any, _class_name: str) -> dict[str, Any]:
+    mode = str(getattr(layer, "interpolation", "nearest"))
+    return {"mode": mode, "half_pixel_centers": True, "align_corners": False}
 
 
 def _read_equation(layer: Any, _class_name: str) -> dict[str, Any]:
@@ -210,7 +230,9 @@ _READERS: Mapping[OpKind, Any] = {
     OpKind.GLOBAL_POOL: _read_global_pool,
     OpKind.CONCAT: _read_axis,
     OpKind.SOFTMAX: _read_axis,
-    OpKind.BATCH_NORM: _read_axis,
+    OpKind.BATCH_NORM: _read_norm,
     OpKind.PAD: _read_padding,
+    OpKind.REDUCE: _read_reduction,
+    OpKind.RESIZE: _read_resize,
     OpKind.MATMUL: _read_equation,
 }

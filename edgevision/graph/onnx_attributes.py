@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from edgevision.graph.attributes import name_paddings
 from edgevision.graph.graph import Tensor
-from edgevision.graph.onnx_tables import ACTIVATIONS
+from edgevision.graph.onnx_tables import ACTIVATIONS, REDUCTIONS
 from edgevision.graph.ops import OpKind
 
 Attributes = dict[str, Any]
@@ -39,12 +40,17 @@ def normalize_attributes(
             del values[key]
     if name in ACTIVATIONS and "activation" not in values:
         values["activation"] = ACTIVATIONS[name]
+    if name in REDUCTIONS:
+        values["reduction"] = REDUCTIONS[name]
     return values
 
 
 # ONNX names of what the shared attributes say.
 _REPLACED = frozenset(
-    {"kernel_shape", "pads", "auto_pad", "group", "transA", "transB", "perm", "keepdims"}
+    {
+        *("kernel_shape", "pads", "auto_pad", "group", "transA", "transB", "perm", "keepdims"),
+        "coordinate_transformation_mode",
+    }
 )
 
 
@@ -165,7 +171,24 @@ def _complete_pad(raw: Mapping[str, Any], inputs: Inputs) -> Attributes:
     if not pads:
         return {}
     rank = len(pads) // 2
-    return {"paddings": tuple(p for axis in range(rank) for p in (pads[axis], pads[axis + rank]))}
+    pairs = [p for axis in range(rank) for p in (pads[axis], pads[axis + rank])]
+    return {**name_paddings(pairs, first=2), "channel_axis": 1}
+
+
+def _complete_resize(raw: Mapping[str, Any], inputs: Inputs) -> Attributes:
+    mode = raw.get("mode", "nearest")
+    centers = raw.get("coordinate_transformation_mode", "half_pixel")
+    return {
+        "mode": "bilinear" if mode == "linear" else mode,
+        "half_pixel_centers": centers in ("half_pixel", "pytorch_half_pixel"),
+        "align_corners": centers == "align_corners",
+        "channel_axis": 1,
+    }
+
+
+def _complete_upsample(raw: Mapping[str, Any], inputs: Inputs) -> Attributes:
+    """Read the operator before ``Resize``, which had no choice of coordinates."""
+    return _complete_resize({**raw, "coordinate_transformation_mode": "asymmetric"}, inputs)
 
 
 def _constant(inputs: Inputs, position: int) -> tuple[int, ...] | None:
@@ -195,6 +218,7 @@ _COMPLETIONS: Mapping[OpKind, Completion] = {
     OpKind.FULLY_CONNECTED: _complete_gemm,
     OpKind.TRANSPOSE: _complete_transpose,
     OpKind.PAD: _complete_pad,
+    OpKind.RESIZE: _complete_resize,
 }
 _COMPLETIONS_BY_NAME: Mapping[str, Completion] = {
     "Clip": _complete_clip,
@@ -202,4 +226,5 @@ _COMPLETIONS_BY_NAME: Mapping[str, Completion] = {
     "Unsqueeze": _complete_axes,
     "Reshape": _complete_reshape,
     "FusedMatMul": _complete_gemm,
+    "Upsample": _complete_upsample,
 }

@@ -74,6 +74,24 @@ ACTIVATIONS: Mapping[str, str] = {
     "Softsign": "softsign",
     "Clip": "clip",
 }
+# What is left of the values along the axes.
+REDUCTIONS: Mapping[str, str] = {
+    "ReduceMean": "mean",
+    "QLinearReduceMean": "mean",
+    "ReduceMax": "max",
+    "ReduceMin": "min",
+    "ReduceSum": "sum",
+    "ReduceProd": "prod",
+    "ReduceL1": "l1",
+    "ReduceL2": "l2",
+    "ReduceLogSum": "log_sum",
+    "ReduceLogSumExp": "log_sum_exp",
+    "ReduceSumSquare": "sum_square",
+    "GlobalAveragePool": "mean",
+    "QLinearGlobalAveragePool": "mean",
+    "GlobalMaxPool": "max",
+    "GlobalLpPool": "lp",
+}
 KINDS: Mapping[str, OpKind] = {
     **{name: kind for kind, names in _NAMES.items() for name in names.split()},
     **dict.fromkeys(ACTIVATIONS, OpKind.ACTIVATION),

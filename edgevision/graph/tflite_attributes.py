@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from edgevision.graph.attributes import name_paddings
 from edgevision.graph.graph import Tensor
 from edgevision.graph.tables import Table
 from edgevision.graph.tflite_schema import (
@@ -230,7 +231,17 @@ def _complete_squeeze(values: Attributes, options: Table | None, _inputs: Inputs
 
 def _complete_mirror_pad(values: Attributes, _options: Table | None, inputs: Inputs) -> None:
     values["mode"] = "symmetric" if values["mode"] == 1 else "reflect"
-    _from_constants(paddings=1)(values, _options, inputs)
+    _complete_pad(values, _options, inputs)
+
+
+def _complete_pad(values: Attributes, _options: Table | None, inputs: Inputs) -> None:
+    pairs = _constant(inputs, 1)
+    if pairs is not None:
+        values.update(name_paddings(pairs, first=1))
+
+
+def _complete_softmax(values: Attributes, _options: Table | None, _inputs: Inputs) -> None:
+    values["axis"] = -1
 
 
 def _from_constants(**positions: int) -> Callable[[Attributes, Table | None, Inputs], None]:
@@ -263,8 +274,10 @@ _COMPLETIONS: dict[str, Callable[[Attributes, Table | None, Inputs], None]] = {
     "ARG_MIN": _from_constants(axis=1),
     "SPLIT": _from_constants(axis=0),
     "SPLIT_V": _from_constants(sizes=1, axis=2),
-    "PAD": _from_constants(paddings=1),
-    "PADV2": _from_constants(paddings=1),
+    "PAD": _complete_pad,
+    "PADV2": _complete_pad,
+    "SOFTMAX": _complete_softmax,
+    "LOG_SOFTMAX": _complete_softmax,
     "TRANSPOSE": _from_constants(permutation=1),
     "RESIZE_BILINEAR": _from_constants(size=1),
     "RESIZE_NEAREST_NEIGHBOR": _from_constants(size=1),

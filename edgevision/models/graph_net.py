@@ -199,7 +199,8 @@ class GraphNet:
         """Emit a pooling over all pixels."""
         channels = x.shape[-1]
         shape = (1, 1, 1, channels) if keepdims else (1, channels)
-        attributes = {"function": kind.value, "axes": (1, 2), "keepdims": keepdims}
+        reduction = "mean" if kind is PoolKind.AVERAGE else "max"
+        attributes = {"reduction": reduction, "axes": (1, 2), "keep_dims": keepdims}
         op = "GlobalAveragePooling2D" if kind is PoolKind.AVERAGE else "GlobalMaxPooling2D"
         return self._emit(OpKind.GLOBAL_POOL, op, (x.index,), shape, attributes, label=name)
 
@@ -256,7 +257,11 @@ class GraphNet:
     ) -> Tensor:
         """Emit a resize."""
         shape = (1, *size, x.shape[-1])
-        attributes = {"interpolation": interpolation.value, "half_pixel_centers": True}
+        attributes = {
+            "mode": interpolation.value,
+            "half_pixel_centers": True,
+            "align_corners": False,
+        }
         return self._emit(OpKind.RESIZE, "Resizing", (x.index,), shape, attributes, label=name)
 
     def reshape(self, x: Tensor, shape: tuple[int, ...], *, name: str) -> Tensor:

@@ -182,3 +182,13 @@ def test_real_files(real_data: Path) -> None:
         "resnet8_cifar10.h5": 12_501_632,
         "mobilenet_v1_0.25_224_imagenet.h5": 41_030_272,
     }
+
+
+def test_paddings_of_every_rank_are_read() -> None:
+    rows = read_keras(model_of((9, 3), L.ZeroPadding1D((1, 2)))).ops[0]
+    assert rows.attributes == {"paddings": (0, 0, 1, 2, 0, 0)}
+    first = L.ZeroPadding2D(((1, 2), (3, 4)), data_format="channels_first")
+    assert read_keras(model_of((3, 8, 8), first)).ops[0].attributes == {
+        "padding": (1, 2, 3, 4),
+        "channel_axis": 1,
+    }

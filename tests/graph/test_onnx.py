@@ -104,6 +104,32 @@ def test_one_dimensional_convolution_is_two_dimensional(tmp_path: Path) -> None:
     assert count_macs(graph).total == 20 * 3 * 3 * 8
 
 
+def test_attributes_have_the_names_of_all_formats(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Pad", ["x", "pads"], ["padded"]),
+        helper.make_node("Resize", ["padded", "", "scales"], ["large"], mode="linear"),
+        helper.make_node("ReduceMax", ["large"], ["row"], axes=[3], keepdims=0),
+        helper.make_node("GlobalAveragePool", ["large"], ["y"]),
+    ]
+    constants = {
+        "pads": np.array([0, 0, 1, 3, 0, 0, 2, 4], np.int64),
+        "scales": np.array([1, 1, 2, 2], np.float32),
+    }
+    model = make_model(
+        nodes, inputs=[("x", (1, 3, 8, 8))], outputs=["y", "row"], constants=constants
+    )
+    pad, resize, reduce, pool = (dict(op.attributes) for op in read(model, tmp_path).ops)
+    assert pad == {"padding": (1, 2, 3, 4), "channel_axis": 1}
+    assert resize == {
+        "mode": "bilinear",
+        "half_pixel_centers": True,
+        "align_corners": False,
+        "channel_axis": 1,
+    }
+    assert reduce == {"reduction": "max", "axes": (3,), "keep_dims": False}
+    assert pool == {"reduction": "mean", "axes": (2, 3), "keep_dims": True, "channel_axis": 1}
+
+
 def test_same_lower_padding_is_spelled_out(tmp_path: Path) -> None:
     node = helper.make_node("Conv", ["x", "w"], ["y"], auto_pad="SAME_LOWER", strides=[2, 2])
     model = make_model(

@@ -50,7 +50,7 @@ def test_normalizes_attributes() -> None:
     assert "activation" not in depthwise.attributes
     assert mean.attributes == {"axes": (1, 2), "keep_dims": False, "reduction": "mean"}
     assert dense.attributes["keep_dims"] is False
-    assert softmax.attributes == {"beta": 1.0}
+    assert softmax.attributes == {"axis": -1, "beta": 1.0}
 
 
 def test_constants_are_views_into_the_file(tiny_tflite: Path) -> None:

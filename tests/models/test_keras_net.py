@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from edgevision.graph.ops import OpKind
 from edgevision.models.graph_net import GraphNet
 from edgevision.models.net import Activation, Interpolation, Net, Padding, PoolKind
 
@@ -55,6 +56,25 @@ def test_both_readings_agree_on_every_primitive() -> None:
     assert sum(t.size for t in graph.constants) == model.count_params()
     shapes = {tuple(w.path.split("/")[-2:]): tuple(w.shape) for w in model.weights}
     assert {tuple(t.name.split("/")): t.shape for t in graph.constants} == shapes
+
+
+def test_both_readings_name_attributes_alike() -> None:
+    from edgevision.graph.keras import read_keras
+    from edgevision.models.keras_net import KerasNet
+
+    keras_net, graph_net = KerasNet(), GraphNet()
+    model = keras_net.build_model("everything", write_everything(keras_net))
+    graph = graph_net.build_graph("everything", write_everything(graph_net))
+    read = {op.label: op for op in read_keras(model).ops}
+    shared = [op for op in graph.ops if op.label in read]
+    assert len(shared) > 20
+    for op in shared:
+        found, own = dict(read[op.label].attributes), dict(op.attributes)
+        if op.kind in (OpKind.PAD, OpKind.GLOBAL_POOL, OpKind.RESIZE):
+            assert found == own, op.label
+        # What only one reading states is no contradiction; axes may count from the end.
+        common = (found.keys() & own.keys()) - {"axis"}
+        assert {k: found[k] for k in common} == {k: own[k] for k in common}, op.label
 
 
 def test_hard_functions_are_those_of_the_paper() -> None:
