@@ -5,6 +5,8 @@ Every message states the rule, what was received and the remedy, in that order.
 
 from __future__ import annotations
 
+_MAX_SUMMARY = 300
+
 
 class EdgeVisionError(Exception):
     """Base of every error that edgevision raises on purpose.
@@ -84,3 +86,13 @@ class DelegateError(EdgeVisionError, RuntimeError):
 
 class QualityGateError(EdgeVisionError, RuntimeError):
     """A result was computed but misses the quality that the caller demanded (exit code 1)."""
+
+
+def summarize(error: BaseException) -> str:
+    r"""Return the first line of what another library says, for ``received``.
+
+    >>> summarize(ValueError("bad header\n  at byte 7")), summarize(KeyError())
+    ('bad header', 'KeyError')
+    """
+    lines = str(error).strip().splitlines()
+    return lines[0].strip()[:_MAX_SUMMARY] if lines else type(error).__name__

@@ -134,7 +134,7 @@ def read_dataset(
     """
     root = Path(folder)
     if not root.exists():
-        raise MissingFileError("no such folder", received=root, remedy="check the path")
+        raise MissingFileError("there is no such folder", received=root, remedy="check the path")
     if not root.is_dir():
         raise DataError("a folder of images is needed", received=root, remedy="name its folder")
     read = _read_csv if (root / CSV_NAME).is_file() else _read_class_folders

@@ -19,6 +19,9 @@ _UNBOUNDED = (
     OpKind.GLOBAL_POOL,
     OpKind.AVERAGE_POOL,
 )
+_BACKGROUND_LABELS = frozenset(
+    ("background", "__background__", "dummy", "unlabeled", "unused", "???")
+)
 _INDEX_TYPES = ("int32", "int64")
 _DETECTION_KINDS = (OpKind.DETECTION_POSTPROCESS, OpKind.NMS)
 
@@ -97,6 +100,15 @@ def count_classes(graph: Graph, task: Task) -> int:
         return _count_pixel_scores(graph, spec)
     sizes = [size for size in spec.shape if size != 1]
     return max(sizes[-1], 0) if sizes else 1
+
+
+def is_background(label: str) -> bool:
+    """Whether a label names the class of everything that is no class.
+
+    >>> is_background("Background"), is_background("tench")
+    (True, False)
+    """
+    return label.casefold() in _BACKGROUND_LABELS
 
 
 def _count_pixel_scores(graph: Graph, spec: TensorSpec) -> int:

@@ -23,6 +23,7 @@ from edgevision.graph.contract_guesses import (
     guess_preprocessing,
     guess_scores,
     guess_task,
+    is_background,
 )
 from edgevision.graph.flatbuffer import add_metadata
 from edgevision.graph.graph import Graph
@@ -46,7 +47,6 @@ PROPERTY_NAME = "edgevision"
 
 _PREPROCESSING_FIELDS = ("mean", "std", "resize", "crop_fraction", "color")
 _CONTRACT_FIELDS = ("task", "labels", "scores", "name")
-_BACKGROUND = ("background", "???", "unlabeled", "__background__")
 
 
 def read_contract(path: str | Path) -> Contract | None:
@@ -182,7 +182,9 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     """
     place = Path(path)
     if not place.is_file():
-        raise MissingFileError("there is no such label file", received=place)
+        raise MissingFileError(
+            "there is no such label file", received=place, remedy="check the path"
+        )
     try:
         labels = parse_labels(place.read_bytes())
     except InvalidModelError as error:
@@ -341,7 +343,7 @@ def _fit_labels(contract: Contract, graph: Graph) -> Contract:
     """
     labels = contract.labels
     num_classes = count_classes(graph, contract.task)
-    with_background = bool(labels) and labels[0].lower() in _BACKGROUND
+    with_background = bool(labels) and is_background(labels[0])
     if len(labels) == 1000 and num_classes == 1001 and not with_background:
         labels = ("background", *labels)
     elif with_background and len(labels) == num_classes + 1 and num_classes > 0:

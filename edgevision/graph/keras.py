@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevision.backends import import_backend
-from edgevision.errors import InvalidModelError, UnsupportedOpError
+from edgevision.errors import InvalidModelError, UnsupportedOpError, summarize
 from edgevision.graph.graph import Graph, Op, Tensor
 from edgevision.graph.keras_files import load_keras_file
 from edgevision.graph.keras_tables import (
@@ -74,7 +74,7 @@ def _read_model(model: Any, model_format: ModelFormat, file_bytes: int) -> Graph
     except _CALL_ERRORS as error:
         raise InvalidModelError(
             "the model's shapes do not fit together at batch 1",
-            received=f"{model.name}: {str(error).strip().splitlines()[0][:200]}",
+            received=f"{model.name}: {summarize(error)}",
         ) from error
     reader.add_weights(model.weights)
     return Graph(

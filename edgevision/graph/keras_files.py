@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from edgevision.backends import import_backend
-from edgevision.errors import InvalidModelError, MissingFileError, UnsupportedOpError
+from edgevision.errors import (
+    InvalidModelError,
+    MissingFileError,
+    UnsupportedOpError,
+    summarize,
+)
 from edgevision.graph.archives import read_file
 from edgevision.graph.reader import sniff_format
 from edgevision.specs import ModelFormat
@@ -84,7 +89,9 @@ def read_keras_config(path: str | Path) -> Mapping[str, Any]:
     if source.is_dir():
         raise _refuse_folder(source)
     if not source.is_file():
-        raise MissingFileError("the model file does not exist", received=source)
+        raise MissingFileError(
+            "there is no such model file", received=source, remedy="check the path"
+        )
     content = sniff_format(source)
     if content is ModelFormat.H5:
         return _parse_config(source, _read_h5_config(source))
@@ -210,8 +217,9 @@ def _explain_failure(
             received=f"{source}: {foreign}",
             remedy="build it from Keras layers, or convert it where it was made",
         )
-    reason = str(error).strip().split("\n")[0][:300] or type(error).__name__
-    return InvalidModelError("Keras can not load the file", received=f"{source}: {reason}")
+    return InvalidModelError(
+        "Keras can not load the file", received=f"{source}: {summarize(error)}"
+    )
 
 
 def _find_foreign_layers(config: object) -> Iterator[str]:

@@ -69,7 +69,9 @@ def _read_model(model: Any, source: Path) -> Graph:
 def _load_model(source: Path) -> Any:
     """Parse the file without its external data, and refuse what is not a model."""
     if not source.is_file():
-        raise MissingFileError("the model file does not exist", received=source)
+        raise MissingFileError(
+            "there is no such model file", received=source, remedy="check the path"
+        )
     onnx = import_backend("onnx")
     message = import_backend("google.protobuf.message")
     try:

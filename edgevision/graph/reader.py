@@ -33,7 +33,9 @@ def find_format(path: str | Path) -> ModelFormat:
     """
     source = Path(path)
     if not source.exists():
-        raise MissingFileError("the model file does not exist", received=source)
+        raise MissingFileError(
+            "there is no such model file", received=source, remedy="check the path"
+        )
     if source.is_dir():
         return _find_folder_format(source)
     if source.suffix.lower() in _SUFFIXES:

@@ -98,7 +98,7 @@ def require_file(path: str | Path) -> Path:
     source = Path(path)
     if not source.is_file():
         raise MissingFileError(
-            "the weights file does not exist",
+            "there is no such weights file",
             received=path,
             remedy='give a .keras or .h5 file, or "imagenet"',
         )

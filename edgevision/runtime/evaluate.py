@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgevision.data.labels import match_labels
 from edgevision.errors import DataError
+from edgevision.graph.contract_guesses import is_background
 from edgevision.runtime.classify import Classifier, find_best
 from edgevision.specs import Progress
 
@@ -24,7 +25,6 @@ Indices = NDArray[np.intp]
 
 _STAGE = "evaluating"
 _NUM_CONFUSIONS = 10
-_BACKGROUND_NAMES = frozenset(("background", "__background__", "dummy", "unused", "???"))
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _WORDNET_ID = re.compile(r"n\d{8}")
 _NUM_IMAGENET_CLASSES = 1000
@@ -233,9 +233,7 @@ def _align_numbers(
             remedy="evaluate on the data that the model was trained for",
         )
     starts_with_background = (
-        model_labels[0].casefold() in _BACKGROUND_NAMES
-        if model_labels
-        else num_classes == _NUM_IMAGENET_CLASSES + 1
+        is_background(model_labels[0]) if model_labels else num_classes == _NUM_IMAGENET_CLASSES + 1
     )
     if not starts_with_background or present.max() == num_classes - 1:
         return Alignment(outputs)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgevision.backends import import_backend
-from edgevision.errors import InvalidModelError
+from edgevision.errors import InvalidModelError, summarize
 from edgevision.runtime.inputs import check_inputs
 from edgevision.runtime.session import Placement
 from edgevision.runtime.threads import resolve_threads
@@ -122,7 +122,7 @@ class OnnxRuntimeSession:
         except _list_failures() as error:
             raise InvalidModelError(
                 "ONNX Runtime failed while running the model",
-                received=f"{self.path}: {_first_line(error)}",
+                received=f"{self.path}: {summarize(error)}",
             ) from error
 
 
@@ -138,7 +138,7 @@ def _open_session(runtime: Any, path: Path, threads: int) -> Any:
     except _list_failures() as error:
         raise InvalidModelError(
             "not a model that ONNX Runtime can run",
-            received=f"{path}: {_first_line(error)}",
+            received=f"{path}: {summarize(error)}",
             remedy="check the file, or export the model again",
         ) from error
 
@@ -166,8 +166,3 @@ def _describe(node: Any) -> TensorSpec:
 
 def _make_zeros(spec: TensorSpec) -> Array:
     return np.zeros([max(d, 1) for d in spec.shape], dtype=spec.dtype)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__
