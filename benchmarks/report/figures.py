@@ -7,28 +7,7 @@ from pathlib import Path
 
 from edgevision.benchmarks.benchmark import BenchmarkRow
 from edgevision.specs import ModelFormat
-
-NOTHING = "–"
-
-
-def write_count(value: int) -> str:
-    """Write a count in millions or thousands.
-
-    >>> write_count(41030272), write_count(475544), write_count(7)
-    ('41.0 M', '476 k', '7')
-    """
-    if value >= 1_000_000:
-        return f"{value / 1e6:.1f} M"
-    return f"{value / 1e3:.0f} k" if value >= 1000 else str(value)
-
-
-def write_kibibytes(value: int | None) -> str:
-    """Write a size in KiB.
-
-    >>> write_kibibytes(866284)
-    '846 KiB'
-    """
-    return NOTHING if value is None else f"{value / 1024:,.0f} KiB"
+from edgevision.units import NOTHING, format_bytes, format_count, format_percent
 
 
 def _write_latency(row: BenchmarkRow, percent: float) -> str:
@@ -45,7 +24,7 @@ def _write_delegated(row: BenchmarkRow) -> str:
 
 
 def _write_top1(row: BenchmarkRow) -> str:
-    return f"{row.accuracy['top1']:.1%}" if row.accuracy else NOTHING
+    return format_percent(row.accuracy["top1"]) if row.accuracy else NOTHING
 
 
 COLUMNS: tuple[tuple[str, Callable[[BenchmarkRow], str]], ...] = (
@@ -55,11 +34,11 @@ COLUMNS: tuple[tuple[str, Callable[[BenchmarkRow], str]], ...] = (
     ("p50", lambda row: _write_latency(row, 50)),
     ("p90", lambda row: _write_latency(row, 90)),
     ("top-1", _write_top1),
-    ("MACs", lambda row: write_count(row.profile.macs)),
-    ("params", lambda row: write_count(row.profile.params)),
-    ("file size", lambda row: write_kibibytes(row.profile.file_bytes)),
-    ("activations", lambda row: write_kibibytes(row.profile.peak_activation_bytes)),
-    ("memory", lambda row: write_kibibytes(row.probe.peak_memory_bytes if row.probe else None)),
+    ("MACs", lambda row: format_count(row.profile.macs)),
+    ("params", lambda row: format_count(row.profile.params)),
+    ("file size", lambda row: format_bytes(row.profile.file_bytes)),
+    ("activations", lambda row: format_bytes(row.profile.peak_activation_bytes)),
+    ("memory", lambda row: format_bytes(row.probe.peak_memory_bytes if row.probe else None)),
     ("delegated ops", _write_delegated),
 )
 

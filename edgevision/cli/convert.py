@@ -20,8 +20,9 @@ from edgevision.cli.options import (
     parse_size,
     parse_values,
 )
-from edgevision.cli.terminal import Terminal, create_table, format_bytes, format_percent
+from edgevision.cli.terminal import Terminal, create_table
 from edgevision.specs import Layout, Precision
+from edgevision.units import format_bytes, format_percent
 
 
 def register(app: typer.Typer) -> None:

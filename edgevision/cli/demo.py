@@ -11,9 +11,10 @@ import typer
 
 from edgevision.cli.benchmark import render_rows
 from edgevision.cli.command import command
-from edgevision.cli.terminal import Terminal, format_percent
+from edgevision.cli.terminal import Terminal
 from edgevision.cli.train import draw_training
 from edgevision.errors import OutputError, QualityGateError
+from edgevision.units import format_percent
 
 if TYPE_CHECKING:
     from edgevision.benchmarks.benchmark import BenchmarkReport

@@ -24,14 +24,9 @@ from edgevision.cli.options import (
     parse_size,
     parse_values,
 )
-from edgevision.cli.terminal import (
-    Terminal,
-    create_table,
-    format_bytes,
-    format_count,
-    format_percent,
-)
+from edgevision.cli.terminal import Terminal, create_table
 from edgevision.specs import Device
+from edgevision.units import format_bytes, format_count, format_percent
 
 
 def register(app: typer.Typer) -> None:
@@ -87,7 +82,7 @@ def _render_profile(console: Any, document: dict[str, Any], per_layer: bool) -> 
     rows = (
         ("MACs", f"{format_count(document['macs'])} ({document['macs']:,})"),
         ("parameters", f"{format_count(document['params'])} ({document['params']:,})"),
-        ("file", format_bytes(document["file_bytes"]) if document["file_bytes"] else "–"),
+        ("file", format_bytes(document["file_bytes"])),
         ("peak activations", format_bytes(document["peak_activation_bytes"])),
     )
     table = create_table(document["target"], "", left=(0,))

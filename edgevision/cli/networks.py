@@ -16,8 +16,9 @@ from edgevision.cli.options import (
     Output,
     parse_size,
 )
-from edgevision.cli.terminal import Terminal, create_table, format_count
+from edgevision.cli.terminal import Terminal, create_table
 from edgevision.specs import Task
+from edgevision.units import format_count
 
 
 def register(app: typer.Typer) -> None:

@@ -18,8 +18,9 @@ from edgevision.cli.options import (
     Threads,
     parse_values,
 )
-from edgevision.cli.terminal import Terminal, create_table, format_bytes
+from edgevision.cli.terminal import Terminal, create_table
 from edgevision.specs import Scheme
+from edgevision.units import format_bytes
 
 WORST_LAYERS_SHOWN = 5
 
