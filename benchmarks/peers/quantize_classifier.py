@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,11 +135,11 @@ def list_rows(setting: Setting) -> list[tuple[str, Callable[[Path], float]]]:
     """Name the tools in the order of the table."""
     rows: list[tuple[str, Callable[[Path], float]]] = []
     if setting.keras_model is not None:
-        rows.append(("TensorFlow int8", lambda out: quantize_with_tensorflow(setting, out)))
+        rows.append(("TensorFlow int8", partial(quantize_with_tensorflow, setting)))
     if read_tflite(setting.float_file).signatures:
-        rows.append(("ai-edge-quantizer", lambda out: quantize_with_engine(setting, out)))
+        rows.append(("ai-edge-quantizer", partial(quantize_with_engine, setting)))
     for name, options in OURS:
-        rows.append((name, lambda out, o=options: quantize_with_edgevision(setting, out, o)))
+        rows.append((name, partial(quantize_with_edgevision, setting, options=options)))
     return rows
 
 
