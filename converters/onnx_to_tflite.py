@@ -23,6 +23,7 @@ from edgevision.specs import Precision, TensorSpec
 
 _BUILDERS: Mapping[str, Builder] = {**SPATIAL_BUILDERS, **POINTWISE_BUILDERS}
 _IMAGE_CHANNELS = (1, 3)
+_STANDARD_DOMAINS = ("", "ai.onnx")
 
 
 def convert_to_tflite(path: str | Path, *, precision: Precision = Precision.FLOAT32) -> bytes:
@@ -48,14 +49,14 @@ def convert_to_tflite(path: str | Path, *, precision: Precision = Precision.FLOA
     initializers = {tensor.name for tensor in proto.graph.initializer}
     inputs = [value for value in proto.graph.input if value.name not in initializers]
     specs = [_make_spec(value) for value in inputs]
-    shapes = dict(_list_shapes(proto))
+    shapes, opset = dict(_list_shapes(proto)), _find_opset(proto)
 
     def call(**given: Any) -> dict[str, Any]:
         values = _read_constants(proto)
         for value, spec in zip(inputs, specs, strict=True):
             values[value.name] = Value(given[spec.name], _is_image(_shape_of(value)))
         for node in proto.graph.node:
-            _build_node(node, values, shapes, proto.opset_import[0].version)
+            _build_node(node, values, shapes, opset)
         return {make_identifier(out.name): values[out.name].data for out in proto.graph.output}
 
     return write_tflite(freeze_call(call, specs), precision=precision)
@@ -120,7 +121,7 @@ def _refuse_unknown_ops(proto: Any) -> None:
     unknown = {
         node.op_type
         for node in proto.graph.node
-        if node.op_type not in _BUILDERS or node.domain not in ("", "ai.onnx")
+        if node.op_type not in _BUILDERS or node.domain not in _STANDARD_DOMAINS
     }
     if unknown:
         raise UnsupportedOpError(
@@ -128,6 +129,12 @@ def _refuse_unknown_ops(proto: Any) -> None:
             received=", ".join(sorted(unknown)),
             remedy="convert from the Keras model, or use the .onnx file as it is",
         )
+
+
+def _find_opset(proto: Any) -> int:
+    """Return the version of the standard operations; a file may import other domains first."""
+    versions = {entry.domain: int(entry.version) for entry in proto.opset_import}
+    return max((versions[d] for d in _STANDARD_DOMAINS if d in versions), default=1)
 
 
 def _build_node(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ def write_model(
     *,
     shape: Shape = (1, 3, 12, 12),
     output: str = "y",
+    opsets: Mapping[str, int] = MappingProxyType({"": 17}),
 ) -> Path:
     info = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
@@ -43,7 +45,8 @@ def write_model(
         [info(output, onnx.TensorProto.FLOAT, None)],
         [onnx.numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    imports = [onnx.helper.make_opsetid(*entry) for entry in opsets.items()]
+    model = onnx.helper.make_model(graph, opset_imports=imports)
     model.ir_version = 8
     onnx.save(model, str(path))
     return path
@@ -242,3 +245,18 @@ def test_a_model_that_only_fits_its_own_batch_is_refused(tmp_path: Path) -> None
 
     with pytest.raises(InvalidModelError):
         convert(source, tmp_path / "m.tflite", task="classify")
+
+
+@pytest.mark.parametrize("domains", [("ai.onnx.ml", "com.microsoft"), ("com.microsoft",)])
+def test_the_opset_is_that_of_the_standard_operations(
+    tmp_path: Path, domains: Sequence[str]
+) -> None:
+    # Softmax works along one axis since opset 13; version 1 of another domain is no opset 1.
+    nodes = [make_node("Conv", "x w", "a"), make_node("Softmax", "a", "y", axis=1)]
+    opsets = dict.fromkeys(domains, 1) | {"": 17}
+    source = write_model(tmp_path / "m.onnx", nodes, {"w": draw(4, 3, 3, 3)}, opsets=opsets)
+
+    result = convert(source, tmp_path / "m.tflite", task="segment")
+
+    assert result.parity.max_relative_error < 1e-5
+    assert list_ops(result.output)[-1] == "SOFTMAX"
