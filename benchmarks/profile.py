@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevision.benchmarks.macs import MacCount, count_macs
+from edgevision.benchmarks.macs import MacCount, ParamCount, count_macs, count_params
 from edgevision.benchmarks.memory import measure_memory
-from edgevision.benchmarks.params import ParamCount, count_params
 from edgevision.errors import InvalidConfigError, InvalidModelError
 from edgevision.graph.graph import Graph, Op, Tensor
 from edgevision.specs import ModelFormat

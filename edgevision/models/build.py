@@ -9,7 +9,8 @@ from typing import Any
 
 from edgevision.errors import InvalidConfigError
 from edgevision.graph.contracts import write_contract
-from edgevision.models.graph_net import count_macs, count_params
+from edgevision.graph.macs import count_macs
+from edgevision.graph.params import count_params
 from edgevision.models.registry import (
     InputSize,
     build_graph,
@@ -98,8 +99,12 @@ def build_file(
         model, notes = _create(name, weights, choices)
         model.save(temporary)
         write_contract(temporary, default_contract(name, labels=labels))
-    params, _ = count_params(graph)
-    return BuildResult(output=str(output), params=params, macs=count_macs(graph), notes=notes)
+    return BuildResult(
+        output=str(output),
+        params=count_params(graph).total,
+        macs=count_macs(graph).total,
+        notes=notes,
+    )
 
 
 def _create(

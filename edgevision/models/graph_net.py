@@ -25,15 +25,6 @@ from edgevision.models.net import (
     as_pair,
 )
 
-_COUNTED = frozenset(
-    {
-        OpKind.CONV_2D,
-        OpKind.DEPTHWISE_CONV_2D,
-        OpKind.TRANSPOSE_CONV_2D,
-        OpKind.FULLY_CONNECTED,
-    }
-)
-
 
 class GraphNet:
     """Builds a ``Graph`` from the primitives of ``Net``.
@@ -318,33 +309,6 @@ class GraphNet:
         ops = self._ops
         ops.append(Op(len(ops), kind, op, tuple(inputs), (index,), attributes, label))
         return tensor
-
-
-def count_macs(graph: Graph) -> int:
-    """Count multiply-accumulates of a ``GraphNet`` graph: what its conv and dense layers do.
-
-    Nothing else is counted. ``edgevision.benchmarks.macs`` answers for graphs of any origin.
-
-    >>> net = GraphNet()
-    >>> x = net.conv(net.input((8, 8, 3), name="image"), 16, 3, stride=2, name="stem")
-    >>> count_macs(net.build_graph("tiny", x)) == 4 * 4 * 3 * 3 * 3 * 16
-    True
-    """
-    tensors = graph.tensors
-    total = 0
-    for op in graph.ops:
-        if op.kind not in _COUNTED:
-            continue
-        # Each weight is used once per position; a transposed convolution's are its inputs.
-        side = op.inputs if op.kind is OpKind.TRANSPOSE_CONV_2D else op.outputs
-        total += prod(tensors[side[0]].shape[1:-1]) * tensors[op.inputs[1]].size
-    return total
-
-
-def count_params(graph: Graph) -> tuple[int, int]:
-    """Count all weights (BatchNorm statistics included) and the trainable ones among them."""
-    sizes = [(t.size, t.trainable) for t in graph.tensors if t.constant]
-    return sum(n for n, _ in sizes), sum(n for n, trainable in sizes if trainable)
 
 
 _ACTIVATIONS = {function: {"activation": function.value} for function in Activation}

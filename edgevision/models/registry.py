@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from edgevision.contract import Contract
 from edgevision.errors import InvalidConfigError
 from edgevision.graph.graph import Graph
+from edgevision.graph.macs import count_macs
+from edgevision.graph.params import count_params
 from edgevision.models import mobilenet_v1, mobilenet_v2, mobilenet_v3
 from edgevision.models.config import (
     NetworkConfig,
@@ -24,7 +26,7 @@ from edgevision.models.config import (
     parse_pooling,
     parse_size,
 )
-from edgevision.models.graph_net import GraphNet, count_macs, count_params
+from edgevision.models.graph_net import GraphNet
 from edgevision.models.heads import HEAD_PREFIX, pooled_features
 from edgevision.models.net import Activation, Net, T
 from edgevision.models.spec import ModelSpec
@@ -163,7 +165,7 @@ def build_graph(name: str, **choices: Any) -> Graph:
         InvalidConfigError: Unknown name, or a choice out of range.
 
     >>> graph = build_graph("mobilenet_v1", alpha=0.25, input_size=96, num_classes=2)
-    >>> count_params(graph)[0], count_macs(graph)
+    >>> count_params(graph).total, count_macs(graph).total
     (219058, 7489664)
     """
     net = GraphNet()
@@ -350,15 +352,15 @@ def _build_pretrained(
 def _describe(name: str) -> ModelInfo:
     spec = SPECS[name]
     graph = build_graph(name)
-    params, trainable_params = count_params(graph)
+    params = count_params(graph)
     return ModelInfo(
         name=name,
         task=spec.task,
         family=spec.family,
         input_size=spec.input_size,
         alpha=spec.alpha,
-        macs=count_macs(graph),
-        params=params,
-        trainable_params=trainable_params,
+        macs=count_macs(graph).total,
+        params=params.total,
+        trainable_params=params.trainable or 0,  # None is for deployed files
         paper=spec.paper,
     )

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from edgevision.benchmarks.macs import count_macs
-from edgevision.benchmarks.params import count_params
 from edgevision.errors import UnsupportedOpError
 from edgevision.graph.graph import Graph
 from edgevision.graph.keras import read_keras
+from edgevision.graph.macs import count_macs
 from edgevision.graph.ops import OpKind
+from edgevision.graph.params import count_params
 from edgevision.specs import ModelFormat
 
 keras = pytest.importorskip("keras")

@@ -18,12 +18,12 @@ from tiny_onnx import (  # noqa: E402
     weights,
 )
 
-from edgevision.benchmarks.macs import count_macs  # noqa: E402
-from edgevision.benchmarks.params import count_params  # noqa: E402
 from edgevision.errors import InvalidModelError, MissingFileError  # noqa: E402
 from edgevision.graph.graph import Graph  # noqa: E402
+from edgevision.graph.macs import count_macs  # noqa: E402
 from edgevision.graph.onnx import read_onnx  # noqa: E402
 from edgevision.graph.ops import OpKind  # noqa: E402
+from edgevision.graph.params import count_params  # noqa: E402
 from edgevision.specs import ModelFormat, Quantization  # noqa: E402
 
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from edgevision.graph.params import count_params
 from edgevision.models.blocks import make_divisible, pad_for_stride, plan_steps, squeeze_excite
-from edgevision.models.graph_net import GraphNet, count_params
+from edgevision.models.graph_net import GraphNet
 
 
 @pytest.mark.parametrize(
@@ -37,5 +38,5 @@ def test_squeeze_excite_keeps_the_shape_and_has_two_small_layers() -> None:
     x = net.input((6, 4, 16), name="x")
     y = squeeze_excite(net, x, 8, name="se")
     assert y.shape == (1, 6, 4, 16)
-    params, trainable = count_params(net.build_graph("se", y))
-    assert params == trainable == (16 * 8 + 8) + (8 * 16 + 16)
+    params = count_params(net.build_graph("se", y))
+    assert params.total == params.trainable == (16 * 8 + 8) + (8 * 16 + 16)

@@ -6,8 +6,10 @@ import sys
 import pytest
 
 from edgevision.errors import InvalidConfigError
+from edgevision.graph.macs import count_macs
 from edgevision.graph.ops import OpKind
-from edgevision.models.graph_net import GraphNet, count_macs, count_params
+from edgevision.graph.params import count_params
+from edgevision.models.graph_net import GraphNet
 from edgevision.models.net import Activation, Padding
 
 
@@ -24,10 +26,12 @@ def test_a_small_network_is_counted_as_by_hand() -> None:
     stem = (5 * 4) * (3 * 3 * 3 * 8)
     depthwise = (5 * 4) * (5 * 3 * 8 * 2)
     up = (5 * 4) * (2 * 2 * 16 * 4)
-    assert count_macs(graph) == stem + depthwise + up + 4 * 10
+    assert count_macs(graph).total == stem + depthwise + up + 4 * 10
     kernels = 3 * 3 * 3 * 8 + 5 * 3 * 8 * 2 + 2 * 2 * 16 * 4 + 4 * 10
     biases = 16 + 4 + 10
-    assert count_params(graph) == (kernels + biases + 4 * 8, kernels + biases + 2 * 8)
+    params = count_params(graph)
+    assert params.total == kernels + biases + 4 * 8
+    assert params.trainable == kernels + biases + 2 * 8
 
 
 def test_the_graph_is_consistent() -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from tiny_graphs import GraphSketch
 
-from edgevision.benchmarks.params import count_params
 from edgevision.graph.ops import OpKind
+from edgevision.graph.params import count_params
 from edgevision.graph.reader import read_graph
 from edgevision.models.registry import build_graph
 from edgevision.specs import ModelFormat
