@@ -104,6 +104,7 @@ def convert(
     crop_fraction: float | None = None,
     input_size: int | tuple[int, int] | None = None,
     parity_data: str | Path | None = None,
+    skip_broken: bool = False,
     progress: Progress | None = None,
 ) -> ConversionResult:
     """Convert a model, attach its contract, and check that it still gives the same answers.
@@ -124,6 +125,7 @@ def convert(
         crop_fraction: For ``resize="crop"``.
         input_size: (height, width) for a Keras model that leaves it open.
         parity_data: Folder of photographs for the check; generated inputs otherwise.
+        skip_broken: Leave out photographs that can not be decoded, instead of failing.
         progress: Called with the stages ``loading``, ``converting`` and ``checking``.
 
     Returns:
@@ -158,6 +160,7 @@ def convert(
             precision=request.precision,
             quantized=any(tensor.quantization for tensor in graph.tensors),
             folder=parity_data,
+            skip_broken=skip_broken,
             progress=progress,
         )
     return ConversionResult(
@@ -168,7 +171,7 @@ def convert(
         parity=parity,
         contract=contract,
         mended=converted.mended,
-        warnings=(*converted.warnings, *describe_assumptions(contract)),
+        warnings=(*converted.warnings, *describe_assumptions(contract), *parity.skipped),
         seconds=time.perf_counter() - start,
     )
 

@@ -6,7 +6,7 @@ scenes, smooth noise and plain noise, from a fixed seed).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevision.contract import Contract
-from edgevision.data.images import decode_image, list_images
+from edgevision.data.images import decode_image, list_images, spread_evenly
 from edgevision.data.preprocess import Preprocessor
 from edgevision.data.scenes import draw_scene
-from edgevision.errors import InvalidModelError, QualityGateError
+from edgevision.errors import DataError, InvalidModelError, QualityGateError
 from edgevision.metrics.classification import sqnr_db
 from edgevision.specs import Precision, Progress, Task, TensorSpec
 
@@ -63,6 +63,7 @@ class Parity:
         samples: Inputs compared.
         inputs: ``folder`` or ``generated``.
         tolerance: Limit of ``max_relative_error``.
+        skipped: Broken photographs that were left out, as sentences.
     """
 
     max_abs_error: float
@@ -72,6 +73,7 @@ class Parity:
     samples: int
     inputs: str
     tolerance: float
+    skipped: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -80,7 +82,7 @@ class Parity:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
-        return {**asdict(self), "passed": self.passed}
+        return {**asdict(self), "skipped": list(self.skipped), "passed": self.passed}
 
 
 def check_parity(
@@ -91,6 +93,7 @@ def check_parity(
     precision: Precision,
     quantized: bool = False,
     folder: str | Path | None = None,
+    skip_broken: bool = False,
     progress: Progress | None = None,
 ) -> Parity:
     """Run both models on the same inputs and compare their outputs.
@@ -104,15 +107,20 @@ def check_parity(
         contract: How photographs become the input.
         precision: Chooses the tolerance.
         quantized: Whether the network computes in integers.
-        folder: Photographs to use; the first 32 that ``list_images`` finds.
+        folder: Photographs to use, 32 at the most, evenly spaced.
+        skip_broken: Leave out photographs that can not be decoded, instead of failing.
         progress: Called for every input.
 
     Raises:
         QualityGateError: The outputs differ by more than the tolerance.
         InvalidModelError: The outputs can not be compared.
-        DataError: The folder holds no image.
+        DataError: The folder holds no image, or one is broken, or all of them are.
     """
-    samples = list(_draw_inputs(source.inputs, contract, folder))
+    skipped = list[str]()
+    images = _iterate_images(folder, skipped, skip_broken=skip_broken)
+    samples = list(_draw_inputs(source.inputs, contract, images))
+    if not samples:
+        raise DataError("no image can be read", received=f"{folder}, {skipped[0]}")
     pairs = []
     for done, sample in enumerate(samples, start=1):
         pairs.append(_run_both(source, converted, sample))
@@ -125,6 +133,7 @@ def check_parity(
         classifies=contract.task is Task.CLASSIFY and len(source.outputs) == 1,
         inputs="generated" if folder is None else "folder",
         tolerance=QUANTIZED_TOLERANCE if quantized else TOLERANCES[precision],
+        skipped=tuple(skipped),
     )
     if not parity.passed:
         raise QualityGateError(
@@ -211,6 +220,7 @@ def _compare(
     classifies: bool,
     inputs: str,
     tolerance: float,
+    skipped: tuple[str, ...],
 ) -> Parity:
     error = float(np.max(np.abs(expected - received), initial=0.0))
     peak = float(np.max(np.abs(expected), initial=0.0))
@@ -227,16 +237,35 @@ def _compare(
         samples=len(expected),
         inputs=inputs,
         tolerance=tolerance,
+        skipped=skipped,
     )
 
 
+def _iterate_images(
+    folder: str | Path | None, skipped: list[str], *, skip_broken: bool
+) -> Iterator[NDArray[np.uint8] | None]:
+    """Decode photographs one by one; where there is no folder, ``None`` asks for generated ones."""
+    if folder is None:
+        yield from [None] * NUM_GENERATED
+        return
+    for file in spread_evenly(list_images(folder), MAX_IMAGES):
+        try:
+            image = decode_image(file)
+        except DataError as error:
+            if not skip_broken:
+                raise
+            skipped.append(f"left out a broken image: {error}")
+        else:
+            yield image
+
+
 def _draw_inputs(
-    specs: Sequence[TensorSpec], contract: Contract, folder: str | Path | None
+    specs: Sequence[TensorSpec],
+    contract: Contract,
+    images: Iterable[NDArray[np.uint8] | None],
 ) -> Iterator[Arrays]:
     rng = np.random.default_rng(_SEED)
-    images = list_images(folder)[:MAX_IMAGES] if folder is not None else None
-    for index in range(NUM_GENERATED if images is None else len(images)):
-        image = None if images is None else decode_image(images[index])
+    for index, image in enumerate(images):
         yield {spec.name: _draw_input(spec, contract, image, (rng, index)) for spec in specs}
 
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from edgevision.contract import Contract, Preprocessing
 from edgevision.converters.convert import detect_source
 from edgevision.converters.parity import Runner
-from edgevision.data.images import decode_image, list_images
+from edgevision.data.images import decode_image, list_images, spread_evenly
 from edgevision.data.preprocess import Preprocessor
-from edgevision.errors import InvalidConfigError, InvalidModelError, UnsupportedOpError
+from edgevision.errors import DataError, InvalidConfigError, InvalidModelError, UnsupportedOpError
 from edgevision.graph.contracts import complete_contract, read_contract
 from edgevision.graph.reader import read_graph
 from edgevision.metrics.classification import sqnr_db
@@ -74,7 +74,8 @@ class VerificationResult:
         samples: Images compared.
         min_agreement: What was asked for, if anything.
         worst: The images with the largest differences, worst first.
-        warnings: What differs between the two contracts, and what was assumed.
+        warnings: What differs between the two contracts, what was assumed, and which broken
+            images were left out.
         failure: Why it did not pass, otherwise empty.
     """
 
@@ -130,6 +131,16 @@ class _Side:
         return preprocess, score
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Answers:
+    """What both models say: (N, C) float32 each, for the files that could be read."""
+
+    files: tuple[Path, ...]
+    expected: Scores
+    received: Scores
+    skipped: tuple[str, ...]
+
+
 def verify(
     reference: str | Path,
     candidate: str | Path,
@@ -137,6 +148,7 @@ def verify(
     data: str | Path,
     min_agreement: float | None = None,
     limit: int | None = None,
+    skip_broken: bool = False,
     progress: Progress | None = None,
 ) -> VerificationResult:
     """Run two classifiers on the same photographs and compare what they answer.
@@ -150,6 +162,7 @@ def verify(
         data: Folder; every image below it is used.
         min_agreement: Smallest share of equal answers, 0 to 1.
         limit: Use this many images at the most, evenly spaced through the folder.
+        skip_broken: Leave out images that can not be decoded, instead of failing.
         progress: Called for every image.
 
     Raises:
@@ -157,13 +170,14 @@ def verify(
         InvalidModelError: A file is not a whole model, or no classifier.
         InvalidConfigError: The two answer different classes, or an option is out of range.
         UnsupportedOpError: A detector or segmenter: these come later.
-        DataError: There is no image, or one is broken.
+        DataError: There is no image, or one is broken (it is named), or all of them are.
     """
     _check_options(min_agreement, limit)
-    files = _choose_images(data, limit)
+    files = spread_evenly(list_images(data), limit)
     sides = _share_contract(_open_side(Path(reference)), _open_side(Path(candidate)))
     _check_same_classes(*sides)
-    expected, received = _collect_scores(*sides, files=files, progress=progress)
+    answers = _collect_answers(sides, files, skip_broken=skip_broken, progress=progress)
+    expected, received = answers.expected, answers.received
     errors = np.max(np.abs(expected - received), axis=1)
     errors = np.where(np.isfinite(errors), errors, np.inf)
     agreement = _measure_agreement(expected, received)
@@ -171,10 +185,10 @@ def verify(
         top1_agreement=agreement,
         max_abs_error=float(errors.max()),
         sqnr_db=float(sqnr_db(expected, received)),
-        samples=len(files),
+        samples=len(answers.files),
         min_agreement=min_agreement,
-        worst=tuple(_list_worst(files, errors, (expected, received), sides)),
-        warnings=tuple(_compare_contracts(*sides)),
+        worst=tuple(_list_worst(answers, errors, sides)),
+        warnings=(*_compare_contracts(*sides), *answers.skipped),
         failure=_find_failure(errors, agreement, min_agreement),
     )
 
@@ -186,13 +200,6 @@ def _check_options(min_agreement: float | None, limit: int | None) -> None:
         )
     if limit is not None and limit < 1:
         raise InvalidConfigError("at least one image is needed", received=f"limit={limit}")
-
-
-def _choose_images(data: str | Path, limit: int | None) -> list[Path]:
-    files = list_images(data)
-    if limit is None or limit >= len(files):
-        return files
-    return [files[i] for i in np.linspace(0, len(files) - 1, limit).round().astype(int)]
 
 
 def _open_side(path: Path) -> _Side:
@@ -256,27 +263,44 @@ def _simplify(labels: Sequence[str]) -> list[str]:
     return [label.strip().lower() for label in labels]
 
 
-def _collect_scores(
-    reference: _Side, candidate: _Side, *, files: Sequence[Path], progress: Progress | None
-) -> tuple[Scores, Scores]:
+def _collect_answers(
+    sides: tuple[_Side, _Side],
+    files: Sequence[Path],
+    *,
+    skip_broken: bool,
+    progress: Progress | None,
+) -> _Answers:
     (resize_first, score_first), (resize_second, score_second) = (
-        reference.make_scorer(),
-        candidate.make_scorer(),
+        side.make_scorer() for side in sides
     )
-    decode = partial(_decode, (resize_first, resize_second))
+    decode = partial(_decode, (resize_first, resize_second), skip_broken=skip_broken)
+    used, skipped = list[Path](), list[str]()
     rows: list[tuple[Scores, Scores]] = []
-    for first, second in map_ahead(decode, files, threads=min(count_cores(), _MAX_THREADS)):
-        rows.append((score_first(first), score_second(second)))
+    decoded = map_ahead(decode, files, threads=min(count_cores(), _MAX_THREADS))
+    for done, (file, pixels) in enumerate(zip(files, decoded, strict=True), start=1):
+        if isinstance(pixels, DataError):
+            skipped.append(f"left out a broken image: {pixels}")
+        else:
+            rows.append((score_first(pixels[0]), score_second(pixels[1])))
+            used.append(file)
         if progress is not None:
-            progress("verifying", len(rows), len(files))
-    expected, received = zip(*rows, strict=True)
-    return np.stack(expected), np.stack(received)
+            progress("verifying", done, len(files))
+    if not rows:
+        raise DataError("no image can be read", received=f"{len(files)} images, {skipped[0]}")
+    expected, received = (np.stack(column) for column in zip(*rows, strict=True))
+    return _Answers(files=tuple(used), expected=expected, received=received, skipped=tuple(skipped))
 
 
 def _decode(
-    preprocessors: tuple[Preprocessor, Preprocessor], file: Path
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    image = decode_image(file)
+    preprocessors: tuple[Preprocessor, Preprocessor], file: Path, *, skip_broken: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | DataError:
+    """Return the pixels for both models; for a file that is to be skipped, why."""
+    try:
+        image = decode_image(file)
+    except DataError as error:
+        if not skip_broken:
+            raise
+        return error
     first, second = (preprocess.resize(image) for preprocess in preprocessors)
     return first, second
 
@@ -289,18 +313,16 @@ def _measure_agreement(expected: Scores, received: Scores) -> float:
 
 
 def _list_worst(
-    files: Sequence[Path],
-    errors: NDArray[Any],
-    scores: tuple[Scores, Scores],
-    sides: tuple[_Side, _Side],
+    answers: _Answers, errors: NDArray[Any], sides: tuple[_Side, _Side]
 ) -> Iterator[ImageDifference]:
+    scores = (answers.expected, answers.received)
     for index in np.argsort(-errors, kind="stable")[:NUM_WORST]:
         first, second = (
             _name_class(side, int(rows[index].argmax()))
             for side, rows in zip(sides, scores, strict=True)
         )
         yield ImageDifference(
-            file=files[index],
+            file=answers.files[index],
             max_abs_error=float(errors[index]),
             reference=first,
             candidate=second,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgevision.data.batches import iterate_pixels
-from edgevision.data.images import list_images
+from edgevision.data.images import list_images, spread_evenly
 from edgevision.data.preprocess import Preprocessor
 from edgevision.errors import CalibrationError, DataError
 from edgevision.graph.graph import Graph
@@ -59,7 +59,7 @@ class CalibrationImages:
                 received=folder,
                 remedy="put some typical photos there; about 100 are enough",
             )
-        self.files = _spread(files, limit)
+        self.files = spread_evenly(files, limit)
         self.skipped: list[tuple[Path, str]] = []
         self._preprocessor = preprocessor
         self._skip_broken = skip_broken
@@ -79,7 +79,7 @@ class CalibrationImages:
             DataError: An image is broken (it is named), or all of them are.
         """
         room = int(_KEPT_BYTES / (_COPIES * max(measure_image_bytes(graph), 1)))
-        chosen = set(_spread(range(len(self.files)), max(1, min(MAX_KEPT, room))))
+        chosen = set(spread_evenly(range(len(self.files)), max(1, min(MAX_KEPT, room))))
         pixels = iterate_pixels(
             self.files,
             self._preprocessor,
@@ -105,14 +105,3 @@ class CalibrationImages:
 
     def _note_broken(self, index: int, error: DataError) -> None:
         self.skipped.append((self.files[index], str(error)))
-
-
-def _spread(items: Any, count: int | None) -> list[Any]:
-    """Pick ``count`` items evenly.
-
-    >>> _spread("abcdef", 3)
-    ['a', 'c', 'e']
-    """
-    if count is None or count >= len(items):
-        return list(items)
-    return [items[i * len(items) // count] for i in range(count)]

@@ -15,6 +15,7 @@ from edgevision.cli.options import (
     Mean,
     Output,
     Resize,
+    SkipBroken,
     Std,
     TaskOption,
     parse_size,
@@ -55,6 +56,7 @@ def convert_model(
         Path | None,
         typer.Option("--data", help="Images for the parity check; generated ones otherwise."),
     ] = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Convert a trained model to .tflite or .onnx and check that both give the same answers."""
     from edgevision.converters.convert import convert
@@ -73,6 +75,7 @@ def convert_model(
             crop_fraction=crop_fraction,
             input_size=parse_size(input_size),
             parity_data=data,
+            skip_broken=skip_broken,
             progress=progress,
         )
     for text in result.mended:
@@ -110,6 +113,7 @@ def verify_models(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Use this many images at the most.")
     ] = None,
+    skip_broken: SkipBroken = False,
 ) -> int:
     """Run two models on the same photos and compare their answers."""
     from edgevision.converters.verify import verify
@@ -121,6 +125,7 @@ def verify_models(
             data=data,
             min_agreement=min_agreement,
             limit=limit,
+            skip_broken=skip_broken,
             progress=progress,
         )
     for text in result.warnings:

@@ -6,10 +6,10 @@ import os
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     ImageSource = (
         str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[Any]
     )
+
+Item = TypeVar("Item")
 
 SUFFIXES = frozenset(
     (
@@ -124,6 +126,21 @@ def expand_images(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
             raise MissingFileError("no such image", received=source, remedy="check the path")
         found += list_images(source) if source.is_dir() else [source]
     return found
+
+
+def spread_evenly(items: Sequence[Item], count: int | None) -> list[Item]:
+    """Choose items evenly from a sequence, so that sorted classes are all met.
+
+    Args:
+        items: Files, for example.
+        count: How many; ``None`` or more than there are takes them all.
+
+    >>> spread_evenly("abcdef", 3)
+    ['a', 'c', 'e']
+    """
+    if count is None or count >= len(items):
+        return list(items)
+    return [items[i * len(items) // count] for i in range(count)]
 
 
 def scan_images(folder: Path) -> tuple[list[Path], Counter[str]]:

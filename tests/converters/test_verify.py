@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def test_one_mean_equals_three(models: Path, photographs: Path, tmp_path: Path) 
 def test_limit_takes_images_from_the_whole_folder(models: Path, photographs: Path) -> None:
     result = verify(models / "tiny.tflite", models / "tiny.tflite", data=photographs, limit=3)
 
-    assert sorted(image.file.name for image in result.worst) == ["0.png", "3.png", "6.png"]
+    assert sorted(image.file.name for image in result.worst) == ["0.png", "2.png", "4.png"]
 
 
 def test_a_missed_gate_is_a_result_and_no_error(
@@ -127,3 +128,43 @@ def test_wrong_arguments_are_refused(models: Path, photographs: Path, tmp_path: 
     (tmp_path / "broken.png").write_text("no image")
     with pytest.raises(DataError, match=r"broken\.png"):
         verify(model, model, data=tmp_path)
+
+
+def test_broken_images_are_skipped_where_that_is_asked_for(
+    models: Path, photographs: Path, tmp_path: Path
+) -> None:
+    model, folder = models / "tiny.tflite", tmp_path / "photos"
+    shutil.copytree(photographs, folder)
+    (folder / "broken.png").write_text("no image")
+
+    with pytest.raises(DataError, match=r"broken\.png"):
+        verify(model, model, data=folder)
+    result = verify(model, model, data=folder, skip_broken=True)
+
+    assert result.samples == NUM_IMAGES
+    assert [w for w in result.warnings if "left out" in w and "broken.png" in w]
+    assert len(result.worst) == NUM_IMAGES
+
+
+def test_a_folder_of_nothing_but_broken_images_is_an_error(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_text("no image")
+    model = models / "tiny.tflite"
+
+    with pytest.raises(DataError, match=r"no image can be read.*broken\.png"):
+        verify(model, model, data=tmp_path, skip_broken=True)
+
+
+def test_the_parity_check_skips_broken_images_too(
+    models: Path, photographs: Path, tmp_path: Path
+) -> None:
+    model, folder, output = models / "tiny.tflite", tmp_path / "photos", tmp_path / "m.tflite"
+    shutil.copytree(photographs, folder)
+    (folder / "broken.png").write_text("no image")
+
+    with pytest.raises(DataError, match=r"broken\.png"):
+        convert(model, output, parity_data=folder)
+    assert not output.exists()
+    result = convert(model, output, parity_data=folder, skip_broken=True)
+
+    assert result.parity.samples == NUM_IMAGES
+    assert [w for w in result.warnings if "left out" in w and "broken.png" in w]
