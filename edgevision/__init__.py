@@ -22,6 +22,7 @@ _PUBLIC = {
     "benchmark": "edgevision.benchmarks.benchmark",
     "explain": "edgevision.benchmarks.placement.explain",
     "load": "edgevision.runtime.load",
+    "predict": "edgevision.runtime.predict",
     "Contract": "edgevision.contract",
     "Preprocessing": "edgevision.contract",
     "Classifier": "edgevision.runtime.classify",
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from edgevision.quantization.quantize import quantize
     from edgevision.runtime.classify import Classifier
     from edgevision.runtime.load import load
+    from edgevision.runtime.predict import predict
     from edgevision.training.classify import train
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "explain",
     "list_models",
     "load",
+    "predict",
     "profile",
     "quantize",
     "train",

@@ -54,13 +54,20 @@ def predict_images(
 ) -> None:
     """Run a model on images, as the device will."""
     from edgevision.data.images import expand_images
-    from edgevision.runtime.load import load
+    from edgevision.runtime.predict import predict
 
     files = expand_images(images)
-    classifier = load(
+    pictures = name_pictures(files, save) if save is not None else []
+    answers = predict(
         model,
+        files,
         device=device,
         threads=threads,
+        top_k=top_k,
+        threshold=threshold,
+        on_assumed=lambda parts: terminal.note(
+            f"the file does not say {', '.join(parts)}: assumed"
+        ),
         task=task,
         labels=labels,
         mean=parse_values(mean, "--mean"),
@@ -68,18 +75,12 @@ def predict_images(
         resize=resize,
         crop_fraction=crop_fraction,
     )
-    if classifier.contract.assumed:
-        terminal.note(f"the file does not say {', '.join(classifier.contract.assumed)}: assumed")
-    pictures = name_pictures(files, save) if save is not None else []
-    document = []
-    for index, file in enumerate(files):
-        answers = classifier.predict(file, top_k=top_k).above(threshold)
-        document.append({"image": str(file), "predictions": answers.to_dict()["predictions"]})
-        if pictures:
-            from edgevision.runtime.draw import save_annotated
+    if pictures:
+        from edgevision.runtime.draw import save_annotated
 
-            save_annotated(file, answers, pictures[index])
-
+        for answered, picture in zip(answers, pictures, strict=True):
+            save_annotated(answered.image, answered.answer, picture)
+    document = [answered.to_dict() for answered in answers]
     terminal.finish(document, lambda console: _render(console, document))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from edgevision.errors import InvalidConfigError
@@ -66,3 +67,20 @@ class Classification:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         return {"predictions": [p.to_dict() for p in self.predictions]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageAnswer:
+    """What a model says about one image file.
+
+    Attributes:
+        image: The file.
+        answer: The classes, best first.
+    """
+
+    image: Path
+    answer: Classification
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {"image": str(self.image), **self.answer.to_dict()}
