@@ -25,11 +25,15 @@ from edgevision.cli import (
     train,
 )
 from edgevision.cli.command import EXIT_BAD_INPUT, EXIT_DONE, EXIT_GATE, EXIT_INTERRUPTED
-from edgevision.errors import EdgeVisionError, QualityGateError
+from edgevision.errors import EdgeVisionError, InvalidConfigError, QualityGateError
 
 # Typer carries its own Click since 0.26 and used the public package before: reach the base of its
 # usage errors through a name that both have.
 _UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+# TensorFlow's name for it; by name, since only some commands load TensorFlow.
+_MEMORY_ERRORS = ("ResourceExhaustedError",)
 
 
 def _create_app() -> typer.Typer:
@@ -68,6 +72,7 @@ def run(arguments: Sequence[str]) -> int:
         The exit code.
     """
     try:
+        _check_given(arguments)
         result = _create_app()(list(arguments), standalone_mode=False, prog_name="edgevision")
         code = result if isinstance(result, int) else EXIT_DONE
     except typer.Exit as stop:
@@ -83,6 +88,16 @@ def run(arguments: Sequence[str]) -> int:
     if code == EXIT_INTERRUPTED:
         typer.echo("interrupted", err=True)
     return code
+
+
+def _check_given(arguments: Sequence[str]) -> None:
+    """Refuse empty words: as a path, one means the current folder and all that is in it."""
+    if "" in arguments:
+        raise InvalidConfigError(
+            "an argument is empty",
+            received=f"argument {arguments.index('') + 1} of {len(arguments)}",
+            remedy="a variable of the shell may not be set",
+        )
 
 
 def _report_failure(error: Exception, arguments: Sequence[str]) -> int:
@@ -108,8 +123,8 @@ def _describe(error: Any, arguments: Sequence[str]) -> str:
         command = next((a for a in arguments if not a.startswith("-")), "")
         message = error.format_message().rstrip(".")
         return f"{message}: see edgevision {command} --help".replace("  ", " ")
-    if isinstance(error, MemoryError):
-        return "not enough memory: use smaller images, a smaller batch or fewer threads"
+    if isinstance(error, MemoryError) or type(error).__name__ in _MEMORY_ERRORS:
+        return "not enough memory: use a smaller model, image or batch, or fewer threads"
     if isinstance(error, OSError):
         place = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror or error}{place}: check the path, its permissions and the disk"

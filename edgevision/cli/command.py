@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from edgevision.cli.terminal import Terminal
+from edgevision.errors import InvalidConfigError
 
 EXIT_DONE, EXIT_GATE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -41,6 +43,7 @@ def command(app: typer.Typer, name: str, *, panel: str) -> Callable[[Callable[..
         @functools.wraps(function)
         def run(**options: Any) -> Any:
             debug = options.pop("debug")
+            _check_finite(options)
             terminal = Terminal(
                 as_json=options.pop("json"), quiet=options.pop("quiet"), debug=debug
             )
@@ -62,3 +65,14 @@ def command(app: typer.Typer, name: str, *, panel: str) -> Callable[[Callable[..
         app.command(name, rich_help_panel=panel)(run)
 
     return register
+
+
+def _check_finite(options: Mapping[str, Any]) -> None:
+    """Refuse ``nan`` and ``inf``, which are numbers to Python and pass a check of the range."""
+    for name, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidConfigError(
+                "a number is needed",
+                received=f"--{name.replace('_', '-')} {value}",
+                remedy="nan and inf are none",
+            )

@@ -77,7 +77,7 @@ def show_demo(
         Path | None,
         typer.Option("--output", "-o", help="New folder; edgevision-demo by default."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Decides data and training.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides data and training.")] = 0,
 ) -> None:
     """Draw a data set, train, convert, quantize, verify and benchmark, in about two minutes."""
     start = time.perf_counter()

@@ -47,6 +47,10 @@ def test_version(capsys: Captured) -> None:
         ["build", "mobilenet_v2", "-o", "out.tflite"],
         ["predict", "missing.tflite", "missing.jpg"],
         ["convert", "missing.keras", "-o", "out.tflite", "--mean", "x"],
+        ["predict", "missing.tflite", ""],
+        ["predict", "missing.tflite", "missing.jpg", "--threshold", "nan"],
+        ["benchmark", "missing.tflite", "--seconds", "inf"],
+        ["demo", "--seed", "-1"],
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -88,6 +92,28 @@ def test_failures_become_exit_codes(
     assert captured.out == ""
     assert word in captured.err
     assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["predict", "m.tflite", ""], "an argument is empty (argument 3 of 3)"),
+        (["benchmark", "m.tflite", "--seconds", "nan"], "a number is needed (--seconds nan)"),
+        (["quantize", "m", "-o", "q", "--max-drop", "inf"], "a number is needed (--max-drop inf)"),
+    ],
+)
+def test_what_is_no_value_is_named(arguments: list[str], words: str, capsys: Captured) -> None:
+    assert run(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_memory_that_tensorflow_misses_is_no_bug(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shortage = type("ResourceExhaustedError", (Exception,), {})("OOM when allocating a tensor")
+    monkeypatch.setattr("edgevision.runtime.doctor.inspect_parts", fail_with(shortage))
+    assert run(["doctor"]) == 2
+    assert capsys.readouterr().err.startswith("error: not enough memory: ")
 
 
 def test_json_of_an_error_is_one_document(
