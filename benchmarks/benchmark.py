@@ -16,8 +16,8 @@ from edgevision.benchmarks.profile import Profile, profile
 from edgevision.errors import DelegateError, EdgeVisionError, InvalidConfigError
 from edgevision.runtime.isolate import run_isolated
 from edgevision.runtime.sessions import open_session
-from edgevision.runtime.threads import resolve_threads
 from edgevision.specs import Device, Progress, parse_choice
+from edgevision.threads import resolve_threads
 
 OK, UNAVAILABLE, FAILED = "ok", "unavailable", "failed"
 PROBE_SECONDS = 300.0

@@ -27,8 +27,8 @@ from edgevision.metrics.classification import sqnr_db
 from edgevision.runtime.ahead import map_ahead
 from edgevision.runtime.classify import dequantize, softmax
 from edgevision.runtime.sessions import open_session
-from edgevision.runtime.threads import count_cores
 from edgevision.specs import ModelFormat, Progress, ScoreKind, Task
+from edgevision.threads import count_cores
 
 Scores = NDArray[np.float32]
 NUM_WORST = 10

@@ -143,7 +143,7 @@ def quantize(
         OutputError: The output can not be written.
         BackendUnavailableError: ai-edge-quantizer is not installed.
     """
-    from edgevision.runtime.threads import resolve_threads
+    from edgevision.threads import resolve_threads
 
     start = time.perf_counter()
     check_scheme(scheme)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from edgevision.data.images import decode_image
 from edgevision.data.preprocess import Preprocessor
 from edgevision.errors import DataError, InvalidConfigError
+from edgevision.threads import count_cores
 
 OnBroken = Callable[[int, DataError], None]
 """Called as ``on_broken(index, error)`` for a file that can not be decoded; the file is skipped."""
@@ -42,7 +42,7 @@ def iterate_batches(
         files: The images.
         preprocessor: Of the model's input.
         batch_size: Images in each array; the last one may hold fewer.
-        threads: Decoding threads; ``None`` for one per core.
+        threads: Decoding threads; ``None`` for one per usable core.
         on_broken: Skip broken files and report them here; ``None`` raises.
 
     Returns:
@@ -68,7 +68,7 @@ def iterate_pixels(
     Takes the same arguments as ``iterate_batches`` and raises the same errors; the index is the
     file's, so that skipped files do not shift it.
     """
-    threads = (os.cpu_count() or 1) if threads is None else threads
+    threads = count_cores() if threads is None else threads
     _check_count("threads", threads)
     return _decode_ahead(tuple(files), preprocessor, threads, on_broken)
 

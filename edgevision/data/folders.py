@@ -21,6 +21,7 @@ from edgevision.data.labels import (
 )
 from edgevision.errors import DataError, InvalidConfigError, MissingFileError
 from edgevision.specs import Progress
+from edgevision.threads import count_cores
 
 _PART_NAMES = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
 
@@ -149,11 +150,11 @@ def check_images(
 
     Args:
         files: The images.
-        threads: Decoding threads; ``None`` for one per core.
+        threads: Decoding threads; ``None`` for one per usable core.
         progress: Called after every image.
     """
     broken = []
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads or count_cores()) as pool:
         for done, (file, reason) in enumerate(
             zip(files, pool.map(_find_fault, files), strict=True)
         ):

@@ -17,6 +17,7 @@ from edgevision.data.shapes import ROD, SHAPES, TEXTURES, Floats, Shape, draw_no
 from edgevision.errors import InvalidConfigError
 from edgevision.outputs import atomic_path
 from edgevision.specs import Progress
+from edgevision.threads import count_cores
 
 LABELS: tuple[str, ...] = tuple(shape.name for shape in SHAPES)
 """Class names, in the order of the labels."""
@@ -160,7 +161,7 @@ def write_dataset(
         )
         plan.make_folders(jobs)
         records = []
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(count_cores()) as pool:
             for record in pool.map(plan.write_scene, jobs):
                 records.append(record)
                 if progress:

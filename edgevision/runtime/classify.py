@@ -18,8 +18,8 @@ from edgevision.errors import InvalidConfigError, InvalidModelError, Unsupported
 from edgevision.runtime.ahead import map_ahead
 from edgevision.runtime.results import Classification, Prediction
 from edgevision.runtime.session import Session
-from edgevision.runtime.threads import count_cores
 from edgevision.specs import ScoreKind, TensorSpec
+from edgevision.threads import count_cores
 
 if TYPE_CHECKING:
     from edgevision.data.images import ImageSource

@@ -18,7 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgevision.runtime.threads import count_cores, resolve_threads
+from edgevision.threads import count_cores, resolve_threads
 
 _MIN_FREE_BYTES = 1 << 30
 _EDGETPU_LIBRARIES = {

@@ -18,8 +18,8 @@ from edgevision.graph.tflite import read_tflite
 from edgevision.runtime.inputs import check_inputs, name_uniquely
 from edgevision.runtime.native_log import hide_announcements
 from edgevision.runtime.session import Placement
-from edgevision.runtime.threads import resolve_threads
 from edgevision.specs import Device, Quantization, TensorSpec
+from edgevision.threads import resolve_threads
 
 Array = np.ndarray[Any, Any]
 

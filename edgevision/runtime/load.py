@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgevision.errors import UnsupportedOpError
 from edgevision.runtime.sessions import find_runnable_format, open_session
-from edgevision.runtime.threads import resolve_threads
 from edgevision.specs import Device, Task, parse_choice
+from edgevision.threads import resolve_threads
 
 if TYPE_CHECKING:
     from edgevision.runtime.classify import Classifier

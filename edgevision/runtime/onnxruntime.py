@@ -13,8 +13,8 @@ from edgevision.backends import import_backend
 from edgevision.errors import InvalidModelError, summarize
 from edgevision.runtime.inputs import check_inputs
 from edgevision.runtime.session import Placement
-from edgevision.runtime.threads import resolve_threads
 from edgevision.specs import Device, TensorSpec
+from edgevision.threads import resolve_threads
 
 Array = np.ndarray[Any, Any]
 

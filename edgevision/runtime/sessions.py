@@ -7,8 +7,8 @@ from pathlib import Path
 from edgevision.errors import DelegateError, InvalidModelError
 from edgevision.graph.reader import find_format
 from edgevision.runtime.session import Session
-from edgevision.runtime.threads import resolve_threads
 from edgevision.specs import Device, ModelFormat, parse_choice
+from edgevision.threads import resolve_threads
 
 _LATER = {
     Device.GPU: "the GPU is not available yet",

@@ -21,6 +21,7 @@ from edgevision.data.images import decode_image
 from edgevision.data.preprocess import Preprocessor
 from edgevision.errors import DataError, MissingFileError
 from edgevision.specs import ColorOrder, TensorSpec
+from edgevision.threads import count_cores
 
 MEMORY_LIMIT_BYTES = 1 << 30
 # A cache on disk must not be what fills the disk.
@@ -91,7 +92,7 @@ def load_pixels(
         preprocessing: Its resize rule is followed; mean and std are applied later.
         size: (height, width).
         folder: Existing folder for a cache on disk, used above ``memory_limit_bytes``.
-        threads: Decoding threads; ``None`` means one per core.
+        threads: Decoding threads; ``None`` means one per usable core.
         advance: Called with 1 after each image.
         memory_limit_bytes: Most bytes of pixels to hold in memory.
 
@@ -100,7 +101,7 @@ def load_pixels(
     """
     spec = TensorSpec(name="pixels", shape=(1, *size, 3), dtype="uint8")
     preprocessor = Preprocessor(preprocessing, spec)
-    threads = threads or os.cpu_count() or 1
+    threads = threads or count_cores()
     store = PixelStore(files, lambda file: preprocessor.resize(decode_image(file)), threads)
     shape = (len(files), *size, 3)
     place = choose_place(prod(shape), folder, memory_limit_bytes)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgevision.runtime import threads
+from edgevision import threads
 
 
 @pytest.fixture

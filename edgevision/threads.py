@@ -1,4 +1,4 @@
-"""How many threads a model gets when nobody says."""
+"""How many threads a model, or the decoding of images, gets when nobody says."""
 
 from __future__ import annotations
 
