@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgevision.contract import Contract, Preprocessing
 from edgevision.converters.load import is_saved_model
@@ -17,7 +18,18 @@ from edgevision.graph.contracts import write_contract
 from edgevision.graph.reader import read_graph
 from edgevision.outputs import atomic_path, check_writable
 from edgevision.runtime.sessions import open_session
-from edgevision.specs import Layout, ModelFormat, Precision, Progress, ResizeRule, Task
+from edgevision.specs import (
+    Layout,
+    ModelFormat,
+    Precision,
+    Progress,
+    ResizeRule,
+    Task,
+    parse_choice,
+)
+
+if TYPE_CHECKING:
+    from edgevision.converters.frozen import FrozenModel
 
 _SOURCES = {
     ".keras": ModelFormat.KERAS,
@@ -185,7 +197,9 @@ def detect_source(source: str | Path) -> ModelFormat:
     """
     path = Path(source)
     if not path.exists():
-        raise MissingFileError("no such model", received=path)
+        raise MissingFileError(
+            "there is no such file or folder", received=path, remedy="check the path"
+        )
     if path.is_dir():
         if is_saved_model(path):
             return ModelFormat.SAVED_MODEL
@@ -218,10 +232,8 @@ def _make_request(
     target: ModelFormat,
     how: tuple[Precision | str, Layout | str, int | tuple[int, int] | None],
 ) -> _Request:
-    try:
-        precision, layout = Precision(how[0]), Layout(how[1])
-    except ValueError as error:
-        raise InvalidConfigError("unknown option", received=error) from None
+    precision = parse_choice(Precision, how[0], "precision")
+    layout = parse_choice(Layout, how[1], "layout")
     if layout is Layout.NCHW and target is not ModelFormat.ONNX:
         raise InvalidConfigError(
             "only .onnx files can take NCHW images",
@@ -254,7 +266,10 @@ def _kind(origin: ModelFormat) -> ModelFormat:
     return ModelFormat.KERAS if origin in _KERAS_FORMATS else origin
 
 
-def _freeze_source(request: _Request, report: Progress) -> tuple[Any, Any]:
+def _convert_keras(
+    request: _Request, report: Progress, write: Callable[[FrozenModel], bytes]
+) -> _Converted:
+    """Load and freeze a Keras model, and let ``write`` bring it into its new format."""
     from edgevision.converters.frozen import freeze_model
     from edgevision.converters.lint import lint_model
     from edgevision.converters.load import load_keras_model
@@ -263,39 +278,30 @@ def _freeze_source(request: _Request, report: Progress) -> tuple[Any, Any]:
     model = load_keras_model(request.source)
     linted = lint_model(model, input_size=request.input_size)
     report("loading", 1, 1)
-    return linted, freeze_model(linted.model, linted.inputs)
+    frozen = freeze_model(linted.model, linted.inputs)
+    report("converting", 0, 1)
+    data = write(frozen)
+    report("converting", 1, 1)
+    return _Converted(
+        data=data,
+        reference=frozen,
+        mended=linted.mended,
+        warnings=linted.warnings,
+        preprocessing=linted.preprocessing,
+    )
 
 
 def _convert_keras_to_tflite(request: _Request, report: Progress) -> _Converted:
     from edgevision.converters.keras_to_tflite import convert_to_tflite
 
-    linted, frozen = _freeze_source(request, report)
-    report("converting", 0, 1)
-    data = convert_to_tflite(frozen, precision=request.precision)
-    report("converting", 1, 1)
-    return _Converted(
-        data=data,
-        reference=frozen,
-        mended=linted.mended,
-        warnings=linted.warnings,
-        preprocessing=linted.preprocessing,
-    )
+    return _convert_keras(request, report, partial(convert_to_tflite, precision=request.precision))
 
 
 def _convert_keras_to_onnx(request: _Request, report: Progress) -> _Converted:
     from edgevision.converters.keras_to_onnx import convert_to_onnx
 
-    linted, frozen = _freeze_source(request, report)
-    report("converting", 0, 1)
-    data = convert_to_onnx(frozen, precision=request.precision, layout=request.layout)
-    report("converting", 1, 1)
-    return _Converted(
-        data=data,
-        reference=frozen,
-        mended=linted.mended,
-        warnings=linted.warnings,
-        preprocessing=linted.preprocessing,
-    )
+    write = partial(convert_to_onnx, precision=request.precision, layout=request.layout)
+    return _convert_keras(request, report, write)
 
 
 def _convert_tflite_to_onnx(request: _Request, report: Progress) -> _Converted:

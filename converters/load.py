@@ -8,7 +8,7 @@ from typing import Any
 
 from edgevision.backends import import_backend
 from edgevision.converters.native_output import capture_output
-from edgevision.errors import InvalidModelError, UnsupportedOpError
+from edgevision.errors import InvalidModelError, UnsupportedOpError, summarize
 from edgevision.graph.keras_files import load_keras_file
 
 _PREFERRED_SIGNATURES = ("serving_default", "serve")
@@ -49,9 +49,8 @@ def _load_saved_model(source: Path) -> Any:
     try:
         loaded = tf.saved_model.load(str(source))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, tf.errors.OpError) as error:
-        reason = str(error).strip().split("\n")[0][:300]
         raise InvalidModelError(
-            "TensorFlow can not load the SavedModel", received=f"{source}: {reason}"
+            "TensorFlow can not load the SavedModel", received=f"{source}: {summarize(error)}"
         ) from error
     signature = _choose_signature(loaded.signatures, source)
     return _wrap_signature(signature, owner=loaded, source=source)

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from edgevision.contract import Contract, Preprocessing
-from edgevision.errors import InvalidConfigError
 from edgevision.graph.contracts import complete_contract, read_contract, read_labels
 from edgevision.graph.graph import Graph
-from edgevision.specs import ResizeRule, Task
+from edgevision.specs import ResizeRule, Task, parse_choice
 
 _ENUMS: Mapping[str, Any] = {"task": Task, "resize": ResizeRule}
 _PER_PIXEL = ("preprocessing.mean", "preprocessing.std")
@@ -37,7 +36,7 @@ def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: value for name, value in options.items() if value is not None}
     for name, kind in _ENUMS.items():
         if name in given:
-            given[name] = _parse(kind, given[name], name)
+            given[name] = parse_choice(kind, given[name], name)
     if isinstance(given.get("labels"), str | Path):
         given["labels"] = read_labels(given["labels"])
     for name in ("mean", "std"):
@@ -90,12 +89,3 @@ def describe_assumptions(contract: Contract) -> list[str]:
     }
     assumed = [text for name, text in values.items() if name in contract.assumed]
     return [f"nobody stated it, so it was assumed: {', '.join(assumed)}"] if assumed else []
-
-
-def _parse(kind: Any, value: object, name: str) -> Any:
-    try:
-        return kind(value)
-    except ValueError:
-        raise InvalidConfigError(
-            f"unknown {name}", received=f"{name}={value}", remedy=f"use {', '.join(kind)}"
-        ) from None

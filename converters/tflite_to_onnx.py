@@ -14,7 +14,7 @@ import numpy as np
 from edgevision.backends import import_backend
 from edgevision.converters.native_output import CapturedOutput, capture_output
 from edgevision.converters.onnx_cleanup import clean_model, halve_weights
-from edgevision.errors import EdgeVisionError, InvalidModelError, UnsupportedOpError
+from edgevision.errors import EdgeVisionError, InvalidModelError, UnsupportedOpError, summarize
 from edgevision.graph.graph import Graph
 from edgevision.graph.model_editor import ModelEditor
 from edgevision.graph.tflite import read_tflite
@@ -126,9 +126,7 @@ def finish_model(proto: Any, names: dict[str, str], precision: Precision) -> byt
     try:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise InvalidModelError(
-            "the ONNX model is not valid", received=str(error).strip().split("\n")[0][:300]
-        ) from error
+        raise InvalidModelError("the ONNX model is not valid", received=summarize(error)) from error
     return bytes(proto.SerializeToString(deterministic=True))
 
 
@@ -158,9 +156,10 @@ def run_tf2onnx(convert: Callable[[Any], tuple[Any, Any]]) -> Any:
 
 
 def _explain(error: Exception, captured: CapturedOutput) -> UnsupportedOpError:
-    lines = [*str(error).strip().splitlines(), *captured.lines, type(error).__name__]
+    # Some of its errors have no text, and the reason is in the log.
+    reason = summarize(error) if str(error).strip() else next(iter(captured.lines), "")
     return UnsupportedOpError(
-        "the model can not be expressed in ONNX", received=lines[0].strip()[:300]
+        "the model can not be expressed in ONNX", received=reason or type(error).__name__
     )
 
 

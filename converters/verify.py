@@ -125,7 +125,7 @@ class _Side:
 
         def score(pixels: NDArray[np.uint8]) -> Scores:
             raw = self.runner.run({spec.name: preprocess.normalize(pixels)})[output.name]
-            scores = dequantize(raw.reshape(-1, raw.shape[-1])[0], output)
+            scores = dequantize(raw.reshape(-1, raw.shape[-1])[0], output.quantization)
             return softmax(scores) if self.contract.scores is ScoreKind.LOGITS else scores
 
         return preprocess, score

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgevision.backends import import_backend
-from edgevision.errors import UnsupportedOpError
+from edgevision.errors import UnsupportedOpError, summarize
 from edgevision.graph.graph import Graph
 from edgevision.quantization.calibrate import widen_range
 from edgevision.quantization.schemes import SCHEMES, create_recipe
@@ -63,7 +63,7 @@ def run_engine(model: bytes, graph: Graph, scheme: Scheme, bounds: Bounds | None
         except (RuntimeError, ValueError, KeyError, IndexError, TypeError) as error:
             raise UnsupportedOpError(
                 "ai-edge-quantizer can not quantize this model",
-                received=f"scheme={scheme}: {_first_line(error)}",
+                received=f"scheme={scheme}: {summarize(error)}",
                 remedy="try --scheme dynamic or float16",
             ) from error
     return bytes(result.quantized_model)
@@ -100,8 +100,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__

@@ -14,6 +14,8 @@ import numpy as np
 
 from edgevision.graph.graph import Op
 from edgevision.graph.ops import OpKind
+from edgevision.runtime.classify import dequantize
+from edgevision.specs import Quantization
 
 Array = np.ndarray[Any, Any]
 
@@ -44,24 +46,20 @@ class Activation:
 
     Attributes:
         values: (N, …) as the network stores them.
-        scale: Of the stored values; 1 for float.
-        zero_point: Of the stored values; 0 for float.
+        quantization: Of the stored values; ``None`` for float.
     """
 
     values: Array
-    scale: float = 1.0
-    zero_point: int = 0
+    quantization: Quantization | None = None
+
+    @property
+    def zero(self) -> int:
+        """What the network stores for 0."""
+        return self.quantization.zero_points[0] if self.quantization else 0
 
     def to_real(self) -> Array:
         """Return the real values, float32."""
-        return dequantize(self.values, self.scale, self.zero_point)
-
-
-def dequantize(values: Array, scale: float, zero_point: int) -> Array:
-    """Return ``scale * (values - zero_point)``, float32."""
-    if values.dtype == np.float32:
-        return values
-    return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+        return dequantize(self.values, self.quantization)
 
 
 def measure_moments(
@@ -157,8 +155,8 @@ def _take(
     flat = rows * size[1] + np.clip(x, 0, size[1] - 1)[:, None, :]
     taken = values.reshape(-1, values.shape[-1])[flat]
     if not inside.all():
-        taken[~inside] = inputs.zero_point
-    real = dequantize(taken, inputs.scale, inputs.zero_point)
+        taken[~inside] = inputs.zero
+    real = dequantize(taken, inputs.quantization)
     return real.reshape(len(places), -1, values.shape[-1])
 
 

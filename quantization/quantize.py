@@ -23,8 +23,8 @@ from edgevision.quantization.repair import Repaired, StepReport, repair_network,
 from edgevision.quantization.result import QuantizationResult
 from edgevision.quantization.schemes import SCHEMES, SchemeRow
 from edgevision.quantization.softmax import clip_logits
-from edgevision.quantization.source import FloatModel, check_scheme, open_source
-from edgevision.specs import Progress, Scheme
+from edgevision.quantization.source import FloatModel, open_source
+from edgevision.specs import Progress, Scheme, parse_choice
 
 Array = np.ndarray[Any, Any]
 
@@ -146,10 +146,10 @@ def quantize(
     from edgevision.threads import resolve_threads
 
     start = time.perf_counter()
-    check_scheme(scheme)
+    row = SCHEMES[parse_choice(Scheme, scheme, "scheme")]
     check_gate(eval_data, max_drop)
     options = Options(
-        row=SCHEMES[Scheme(scheme)],
+        row=row,
         equalization=equalization,
         rounding=rounding,
         bias_correction=bias_correction,

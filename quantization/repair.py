@@ -31,9 +31,10 @@ from edgevision.quantization.layers import (
     is_repairable,
     restore_weights,
 )
-from edgevision.quantization.moments import Activation, dequantize, measure_moments
+from edgevision.quantization.moments import Activation, measure_moments
 from edgevision.quantization.rounding import round_layer
 from edgevision.quantization.walk import Walk, run_images
+from edgevision.runtime.classify import dequantize
 from edgevision.specs import Progress
 
 Array = np.ndarray[Any, Any]
@@ -120,7 +121,7 @@ def run_network(model: bytes, images: Array, *, threads: int = 1) -> Array:
     tensors = [graph.tensors[t] for t in graph.outputs]
     results = [np.empty((len(images), *t.shape), t.dtype) for t in tensors]
     run_images(model, [stored], results, threads=threads)
-    return _to_real(tensors[0], results[0])
+    return dequantize(results[0], tensors[0].quantization)
 
 
 def quantize_images(images: Array, tensor: Tensor) -> Array:
@@ -204,8 +205,10 @@ class _Session:
         some = _pick_some(expected)
         plain = self.walk.try_layer(images=some)
         tensor = graph.tensors[target]
-        before = _measure_error(expected[some], _to_real(tensor, plain[target]))
-        after = _measure_error(expected[some], _to_real(tensor, repaired[target][some]))
+        before = _measure_error(expected[some], dequantize(plain[target], tensor.quantization))
+        after = _measure_error(
+            expected[some], dequantize(repaired[target][some], tensor.quantization)
+        )
         if not after < before:
             return self.walk.try_layer(), False
         self._constants.update(constants)
@@ -239,7 +242,7 @@ class _Session:
     def _report(self, ops: tuple[Op, Op], expected: Array, stored: Array, repaired: bool) -> None:
         tensor = get_activations(self.walk.graph, ops[1])[1]
         some = _pick_some(expected)
-        pair = (expected[some], _to_real(tensor, stored[some]))
+        pair = (expected[some], dequantize(stored[some], tensor.quantization))
         graphs = (self.float_walk.graph, self.walk.graph)
         self._reports.append(describe_layer(graphs, ops, pair, repaired))
 
@@ -250,24 +253,14 @@ def _pick_some(values: Array) -> slice:
 
 def _read_output(walk: Walk) -> Array:
     index = walk.graph.outputs[0]
-    return _to_real(walk.graph.tensors[index], walk.live[index])
+    return dequantize(walk.live[index], walk.graph.tensors[index].quantization)
 
 
 def _to_activation(walk: Walk, index: int) -> Activation:
     tensor, values = walk.graph.tensors[index], walk.live[index]
-    values = values.reshape(-1, *values.shape[2:])
-    if tensor.quantization is None:
-        return Activation(values=values)
-    quantization = tensor.quantization
     return Activation(
-        values=values, scale=quantization.scales[0], zero_point=quantization.zero_points[0]
+        values=values.reshape(-1, *values.shape[2:]), quantization=tensor.quantization
     )
-
-
-def _to_real(tensor: Tensor, values: Array) -> Array:
-    if tensor.quantization is None:
-        return values.astype(np.float32)
-    return dequantize(values, tensor.quantization.scales[0], tensor.quantization.zero_points[0])
 
 
 def _measure_error(expected: Array, actual: Array) -> float:

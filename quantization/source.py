@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevision.contract import Contract
-from edgevision.errors import InvalidConfigError, InvalidModelError, UnsupportedOpError
+from edgevision.errors import InvalidModelError, UnsupportedOpError
 from edgevision.graph.contracts import complete_contract, read_contract
 from edgevision.graph.flatbuffer import ModelEditor
 from edgevision.graph.graph import Graph
@@ -116,18 +116,6 @@ def check_graph(graph: Graph, shown: str) -> None:
             "nothing to quantize: no convolution or dense layer with float32 weights",
             received=shown,
             remedy=_explain_weights(graph),
-        )
-
-
-def check_scheme(value: str) -> None:
-    """Refuse unknown schemes with the list of those that exist."""
-    from edgevision.specs import Scheme
-
-    if value not in list(Scheme):
-        raise InvalidConfigError(
-            "no such quantization scheme",
-            received=f"scheme={value}",
-            remedy="use " + ", ".join(Scheme),
         )
 
 

@@ -18,7 +18,7 @@ from edgevision.errors import InvalidConfigError, InvalidModelError, Unsupported
 from edgevision.runtime.ahead import map_ahead
 from edgevision.runtime.results import Classification, Prediction
 from edgevision.runtime.session import Session
-from edgevision.specs import ScoreKind, TensorSpec
+from edgevision.specs import Quantization, ScoreKind, TensorSpec
 from edgevision.threads import count_cores
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Classifier:
         with self._lock:
             inputs = {self._input_name: self._preprocess.normalize(pixels)}
             raw = self.session.run(inputs)[self._output.name]
-        scores = dequantize(raw.reshape(-1, raw.shape[-1])[0], self._output)
+        scores = dequantize(raw.reshape(-1, raw.shape[-1])[0], self._output.quantization)
         return softmax(scores) if self.contract.scores is ScoreKind.LOGITS else scores
 
     def _rank(self, scores: Scores, top_k: int) -> Classification:
@@ -170,19 +170,18 @@ def find_best(scores: Scores, top_k: int) -> NDArray[np.intp]:
     return np.array(best)
 
 
-def dequantize(values: Array, spec: TensorSpec) -> Scores:
-    """Turn an output's stored numbers into real ones, float32.
+def dequantize(values: Array, quantization: Quantization | None) -> Scores:
+    """Turn stored numbers of a tensor with one scale into real ones, float32.
 
     >>> from edgevision.specs import Quantization
     >>> quantization = Quantization(scales=(1 / 256,), zero_points=(-128,))
-    >>> spec = TensorSpec(name="y", shape=(1, 2), dtype="int8", quantization=quantization)
-    >>> dequantize(np.int8([-128, 0]), spec).tolist()
+    >>> dequantize(np.int8([-128, 0]), quantization).tolist()
     [0.0, 0.5]
     """
     real = values.astype(np.float32)
-    if spec.quantization is not None and values.dtype.kind in "iu":
-        real -= np.float32(spec.quantization.zero_points[0])
-        real *= np.float32(spec.quantization.scales[0])
+    if quantization is not None and values.dtype.kind in "iu":
+        real -= np.float32(quantization.zero_points[0])
+        real *= np.float32(quantization.scales[0])
     return real
 
 

@@ -13,6 +13,7 @@ from edgevision.quantization.moments import (
     ungroup_weights,
 )
 from edgevision.quantization.walk import Walk
+from edgevision.specs import Quantization
 
 
 @pytest.mark.parametrize("size", [8, 9])
@@ -44,6 +45,6 @@ def test_quantized_padding_is_zero() -> None:
     graph = read_tflite(build_classifier(size=8))
     op = graph.ops[0]
     stored = np.full((1, 8, 8, 3), -7, np.int8)
-    inputs = Activation(values=stored, scale=0.5, zero_point=-7)
+    inputs = Activation(values=stored, quantization=Quantization(scales=(0.5,), zero_points=(-7,)))
     patches = gather_patches(op, (4, 3, 3, 3), inputs, (1, 4, 4, 4), seed=0)
     assert not patches.any()
