@@ -70,7 +70,7 @@ def collect_ranges(
     observer: _Observer | None = None
     for batch in batches:
         if observer is None:
-            observer = _open_observer(model, graph, watched, batch, threads)
+            observer = _open_observer(model, graph, watched, batch=batch, threads=threads)
         observer.observe(batch)
     if observer is None:
         raise CalibrationError("calibration needs at least one image")
@@ -183,7 +183,7 @@ def _is_weight(graph: Graph, index: int) -> bool:
 
 
 def _open_observer(
-    model: bytes, graph: Graph, watched: list[int], batch: Array, threads: int
+    model: bytes, graph: Graph, watched: list[int], *, batch: Array, threads: int
 ) -> _Observer:
     """Open the model with XNNPACK where that writes every tensor, otherwise without."""
     plain = _Observer(_open_interpreter(model, False, 1), graph, watched)

@@ -54,7 +54,11 @@ class LayerReport:
 
 
 def describe_layer(
-    graphs: tuple[Graph, Graph], ops: tuple[Op, Op], outputs: tuple[Array, Array], repaired: bool
+    graphs: tuple[Graph, Graph],
+    ops: tuple[Op, Op],
+    outputs: tuple[Array, Array],
+    *,
+    repaired: bool,
 ) -> LayerReport:
     """Compare one layer of the float and of the quantized network.
 

@@ -32,7 +32,9 @@ def load_engine() -> Any:
     return import_backend("ai_edge_quantizer.quantizer")
 
 
-def run_engine(model: bytes, graph: Graph, scheme: Scheme, bounds: Bounds | None = None) -> bytes:
+def run_engine(
+    model: bytes, graph: Graph, scheme: Scheme, *, bounds: Bounds | None = None
+) -> bytes:
     """Quantize a float model.
 
     Operations that the engine does not know stay in float, between a DEQUANTIZE and a QUANTIZE.

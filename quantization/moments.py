@@ -63,7 +63,12 @@ class Activation:
 
 
 def measure_moments(
-    op: Op, shape: tuple[int, ...], inputs: tuple[Activation, Activation], output: Array, seed: int
+    op: Op,
+    shape: tuple[int, ...],
+    inputs: tuple[Activation, Activation],
+    *,
+    output: Array,
+    seed: int,
 ) -> Moments:
     """Sample patches at random places and measure their moments.
 
@@ -74,7 +79,9 @@ def measure_moments(
         output: (N, …) Its output in either network; only the shape counts.
         seed: Of the sampled places.
     """
-    rows = [gather_patches(op, shape, side, output.shape, seed) for side in inputs]
+    rows = [
+        gather_patches(op, shape, side, output_shape=output.shape, seed=seed) for side in inputs
+    ]
     centred, mean_quantized = _centre(rows[1])
     count = centred.shape[1]
     product = np.matmul(centred.transpose(0, 2, 1), centred).astype(np.float64)
@@ -105,7 +112,12 @@ def ungroup_weights(op: Op, grouped: Array, shape: tuple[int, ...]) -> Array:
 
 
 def gather_patches(
-    op: Op, shape: tuple[int, ...], inputs: Activation, output_shape: tuple[int, ...], seed: int
+    op: Op,
+    shape: tuple[int, ...],
+    inputs: Activation,
+    *,
+    output_shape: tuple[int, ...],
+    seed: int,
 ) -> Array:
     """Take patches at random output places, the same for the same seed.
 
@@ -117,7 +129,7 @@ def gather_patches(
     depthwise = op.kind is OpKind.DEPTHWISE_CONV_2D
     size = shape[1] * shape[2] * (1 if depthwise else shape[3])
     places = _draw_places(output_shape, size, seed)
-    patches = _take(op, shape[1:3], inputs, output_shape[1:3], places)
+    patches = _take(op, shape[1:3], inputs, output_size=output_shape[1:3], places=places)
     channels = patches.shape[-1]
     if depthwise:
         return np.ascontiguousarray(patches.transpose(2, 0, 1))
@@ -139,14 +151,19 @@ def _draw_places(output_shape: tuple[int, ...], size: int, seed: int) -> Array:
 
 
 def _take(
-    op: Op, kernel: tuple[int, ...], inputs: Activation, output_size: tuple[int, ...], places: Array
+    op: Op,
+    kernel: tuple[int, ...],
+    inputs: Activation,
+    *,
+    output_size: tuple[int, ...],
+    places: Array,
 ) -> Array:
     """Gather (rows, kernel height × width, C) float32; outside the image there is zero."""
     values = inputs.values
     size = values.shape[1:3]
     axes = []
     for axis in (0, 1):
-        start = _find_padding(op, axis, kernel[axis], size[axis], output_size[axis])
+        start = _find_padding(op, axis, kernel[axis], sizes=(size[axis], output_size[axis]))
         steps = np.arange(kernel[axis]) * op.attributes["dilations"][axis]
         axes.append(places[:, 1 + axis, None] * op.attributes["strides"][axis] - start + steps)
     y, x = axes
@@ -160,8 +177,16 @@ def _take(
     return real.reshape(len(places), -1, values.shape[-1])
 
 
-def _find_padding(op: Op, axis: int, kernel: int, size: int, output_size: int) -> int:
-    """Return the padding before the image along one axis, as TFLite computes it."""
+def _find_padding(op: Op, axis: int, kernel: int, *, sizes: tuple[int, int]) -> int:
+    """Return the padding before the image along one axis, as TFLite computes it.
+
+    Args:
+        op: The layer.
+        axis: 0 for rows, 1 for columns.
+        kernel: Of the weights along it.
+        sizes: Of the input and of the output along it.
+    """
+    size, output_size = sizes
     if op.attributes["padding"] != "same":
         return 0
     reach = (kernel - 1) * op.attributes["dilations"][axis] + 1

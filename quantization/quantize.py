@@ -159,7 +159,7 @@ def quantize(
     )
     check_writable(output)
     source = open_source(model, contract)
-    images = _open_images(source, calibration, options, limit, skip_broken)
+    images = _open_images(source, calibration, options, limit=limit, skip_broken=skip_broken)
     quantized = quantize_model(source, images, options)
     accuracy = None
     with atomic_path(output) as place:
@@ -233,7 +233,11 @@ def _quantize_on(
         layers=repaired.layers,
         repairs=tuple(repairs),
     )
-    return _guard(result, repaired, (source.data, plain), kept, options) if repairs else result
+    return (
+        _guard(result, repaired, (source.data, plain), kept=kept, options=options)
+        if repairs
+        else result
+    )
 
 
 def _prepare(
@@ -249,7 +253,7 @@ def _prepare(
             reports.append(StepReport(step="equalization", layers=changed, seconds=seconds))
     start = time.perf_counter()
     if options.logit_clipping and options.row.activation_bits == 8:
-        narrowed = clip_logits(source.data, source.graph, kept, ranges)
+        narrowed = clip_logits(source.data, source.graph, kept, ranges=ranges)
         changed = sum(narrowed[t].bounds() != ranges[t].bounds() for t in ranges)
         seconds = time.perf_counter() - start
         if changed:
@@ -262,6 +266,7 @@ def _guard(
     result: Quantized,
     repaired: Repaired,
     models: tuple[bytes, bytes],
+    *,
     kept: Array,
     options: Options,
 ) -> Quantized:
@@ -292,13 +297,14 @@ def _run(model: bytes, source: FloatModel, ranges: Ranges, row: SchemeRow) -> by
         return run_engine(model, source.graph, row.scheme)
     bounds = {index: seen.bounds() for index, seen in ranges.items()}
     bounds[source.graph.inputs[0]] = find_input_range(source.contract.preprocessing)
-    return run_engine(model, source.graph, row.scheme, bounds)
+    return run_engine(model, source.graph, row.scheme, bounds=bounds)
 
 
 def _open_images(
     source: FloatModel,
     calibration: str | Path | None,
     options: Options,
+    *,
     limit: int | None,
     skip_broken: bool,
 ) -> CalibrationImages | None:

@@ -223,7 +223,7 @@ class _Session:
         )
         shape = get_weights(graphs[1], ops[1]).shape
         output = expected.reshape(-1, *expected.shape[2:])
-        moments = measure_moments(ops[0], shape, inputs, output, seed=ops[0].index)
+        moments = measure_moments(ops[0], shape, inputs, output=output, seed=ops[0].index)
         return build_layer(graphs, ops, moments)
 
     def _store(self, layer: Layer) -> dict[int, Array]:
@@ -244,7 +244,7 @@ class _Session:
         some = _pick_some(expected)
         pair = (expected[some], dequantize(stored[some], tensor.quantization))
         graphs = (self.float_walk.graph, self.walk.graph)
-        self._reports.append(describe_layer(graphs, ops, pair, repaired))
+        self._reports.append(describe_layer(graphs, ops, pair, repaired=repaired))
 
 
 def _pick_some(values: Array) -> slice:

@@ -29,11 +29,13 @@ def round_layer(layer: Layer) -> Layer:
     moments = layer.moments
     if layer.weights.shape[2] > MAX_SIZE:
         return layer
-    integers = round_weights(layer.weights, layer.scales, moments.covariance, moments.num_rows)
+    integers = round_weights(
+        layer.weights, layer.scales, moments.covariance, num_rows=moments.num_rows
+    )
     return replace(layer, integers=integers)
 
 
-def round_weights(weights: Array, scales: Array, covariance: Array, num_rows: int) -> Array:
+def round_weights(weights: Array, scales: Array, covariance: Array, *, num_rows: int) -> Array:
     """Round the weights of a layer to integers.
 
     Args:
@@ -48,7 +50,7 @@ def round_weights(weights: Array, scales: Array, covariance: Array, num_rows: in
 
     >>> weights, scales = np.array([[[0.4, 0.4]]]), np.ones((1, 1))
     >>> alike = np.array([[[1.0, 1.0], [1.0, 1.0]]])
-    >>> int(round_weights(weights, scales, alike, 1000).sum())
+    >>> int(round_weights(weights, scales, alike, num_rows=1000).sum())
     1
     """
     size = weights.shape[2]
@@ -59,7 +61,7 @@ def round_weights(weights: Array, scales: Array, covariance: Array, num_rows: in
     rounded = np.empty(weights.shape, np.int8)
     for start in range(0, size, _BLOCK):
         stop = min(start + _BLOCK, size)
-        errors = _round_block(left, rounded, factor, scales, (start, stop))
+        errors = _round_block(left, rounded, factor, scales=scales, block=(start, stop))
         left[:, :, stop:] -= errors @ factor[:, start:stop, stop:]
     restored: Array = np.take_along_axis(rounded, np.argsort(order, axis=1)[:, None, :], axis=2)
     return restored
@@ -83,7 +85,7 @@ def _factorize(damped: Array, order: Array) -> Array:
 
 
 def _round_block(
-    left: Array, rounded: Array, factor: Array, scales: Array, block: tuple[int, int]
+    left: Array, rounded: Array, factor: Array, *, scales: Array, block: tuple[int, int]
 ) -> Array:
     """Round one block of columns in place; return the errors that later columns make up for."""
     start, stop = block

@@ -27,7 +27,7 @@ _CODES = 255
 _MIN_IMAGES = 8
 
 
-def clip_logits(model: bytes, graph: Graph, images: Array, ranges: Ranges) -> Ranges:
+def clip_logits(model: bytes, graph: Graph, images: Array, *, ranges: Ranges) -> Ranges:
     """Narrow the ranges of what softmax operations read.
 
     Args:

@@ -32,7 +32,9 @@ def test_patches_times_weights_are_the_layers_outputs(size: int) -> None:
         flat = values.reshape(-1, *values.shape[2:])
         shape = outputs.reshape(-1, *outputs.shape[2:]).shape
         # Few places, so that every one is taken, in order.
-        patches = gather_patches(op, weights.shape, Activation(values=flat), shape, seed=0)
+        patches = gather_patches(
+            op, weights.shape, Activation(values=flat), output_shape=shape, seed=0
+        )
         grouped = group_weights(op, weights.data)
         assert np.array_equal(ungroup_weights(op, grouped, weights.shape), weights.data)
         made = np.einsum("gok,grk->rgo", grouped, patches).reshape(-1, shape[-1]) + bias.data
@@ -46,5 +48,5 @@ def test_quantized_padding_is_zero() -> None:
     op = graph.ops[0]
     stored = np.full((1, 8, 8, 3), -7, np.int8)
     inputs = Activation(values=stored, quantization=Quantization(scales=(0.5,), zero_points=(-7,)))
-    patches = gather_patches(op, (4, 3, 3, 3), inputs, (1, 4, 4, 4), seed=0)
+    patches = gather_patches(op, (4, 3, 3, 3), inputs, output_shape=(1, 4, 4, 4), seed=0)
     assert not patches.any()

@@ -24,7 +24,7 @@ def test_outputs_come_closer_than_by_rounding_to_nearest() -> None:
     for groups, outputs, size in ((1, 8, 40), (6, 1, 9), (1, 4, 150)):
         rows, weights, scales = draw(groups, outputs, size, seed=size)
         covariance = rows.transpose(0, 2, 1) @ rows / rows.shape[1]
-        rounded = round_weights(weights, scales, covariance, rows.shape[1])
+        rounded = round_weights(weights, scales, covariance, num_rows=rows.shape[1])
         nearest = np.rint(weights / scales[:, :, None])
         ours = measure(weights, rounded * scales[:, :, None], rows)
         assert ours < 0.6 * measure(weights, nearest * scales[:, :, None], rows)
@@ -32,11 +32,11 @@ def test_outputs_come_closer_than_by_rounding_to_nearest() -> None:
 
 def test_without_correlation_it_rounds_to_nearest() -> None:
     _, weights, scales = draw(2, 3, 9, seed=1)
-    rounded = round_weights(weights, scales, np.stack([np.eye(9)] * 2), 10_000)
+    rounded = round_weights(weights, scales, np.stack([np.eye(9)] * 2), num_rows=10_000)
     assert np.array_equal(rounded, np.rint(weights / scales[:, :, None]))
 
 
 def test_dead_inputs_and_range() -> None:
     weights = np.full((1, 2, 4), 500.0)
-    rounded = round_weights(weights, np.ones((1, 2)), np.zeros((1, 4, 4)), 0)
+    rounded = round_weights(weights, np.ones((1, 2)), np.zeros((1, 4, 4)), num_rows=0)
     assert np.all(rounded == 127)

@@ -36,11 +36,11 @@ def test_only_the_logits_change() -> None:
     ranges = collect_ranges(model, graph, images)
     ((logits,),) = find_logits(graph)
     assert graph.tensors[logits].name == "scores"
-    narrowed = clip_logits(model, graph, images, ranges)
+    narrowed = clip_logits(model, graph, images, ranges=ranges)
     assert all(narrowed[t] is ranges[t] for t in ranges if t != logits)
     assert narrowed[logits].bounds()[0] >= ranges[logits].bounds()[0]
     assert narrowed[logits].bounds()[1] == ranges[logits].bounds()[1]
-    assert clip_logits(model, graph, images[:3], ranges) == ranges
+    assert clip_logits(model, graph, images[:3], ranges=ranges) == ranges
 
 
 def test_no_softmax() -> None:
