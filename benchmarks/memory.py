@@ -21,7 +21,6 @@ from edgevision.graph.ops import OpKind
 from edgevision.specs import ModelFormat
 
 TFLITE_ALIGNMENT = 64
-MICRO_ALIGNMENT = 16
 
 # What converters fold into the convolution, product or sum before it.
 _FUSING = frozenset(

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from edgevision.contract import Contract, Preprocessing
 from edgevision.converters.convert import detect_source
 from edgevision.converters.parity import Runner
+from edgevision.data.ahead import map_ahead
 from edgevision.data.images import decode_image, list_images, spread_evenly
 from edgevision.data.preprocess import Preprocessor
 from edgevision.errors import DataError, InvalidConfigError, InvalidModelError, UnsupportedOpError
 from edgevision.graph.contracts import complete_contract, read_contract
 from edgevision.graph.reader import read_graph
-from edgevision.metrics.classification import sqnr_db
-from edgevision.runtime.ahead import map_ahead
-from edgevision.runtime.classify import dequantize, softmax
+from edgevision.metrics.classification import softmax, sqnr_db
+from edgevision.runtime.classify import dequantize
 from edgevision.runtime.sessions import open_session
 from edgevision.specs import ModelFormat, Progress, ScoreKind, Task
 from edgevision.threads import count_cores
@@ -126,7 +126,9 @@ class _Side:
         def score(pixels: NDArray[np.uint8]) -> Scores:
             raw = self.runner.run({spec.name: preprocess.normalize(pixels)})[output.name]
             scores = dequantize(raw.reshape(-1, raw.shape[-1])[0], output.quantization)
-            return softmax(scores) if self.contract.scores is ScoreKind.LOGITS else scores
+            if self.contract.scores is ScoreKind.LOGITS:
+                return softmax(scores).astype(np.float32)
+            return scores
 
         return preprocess, score
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgevision.data.ahead import map_ahead
 from edgevision.data.images import decode_image
 from edgevision.data.preprocess import Preprocessor
 from edgevision.errors import DataError, InvalidConfigError
@@ -19,9 +18,6 @@ from edgevision.threads import count_cores
 
 OnBroken = Callable[[int, DataError], None]
 """Called as ``on_broken(index, error)`` for a file that can not be decoded; the file is skipped."""
-
-# Enough to keep every thread busy while the consumer works on one image.
-_AHEAD_PER_THREAD = 3
 
 
 def iterate_batches(
@@ -101,26 +97,21 @@ def _decode_ahead(
     threads: int,
     on_broken: OnBroken | None,
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    def decode(file: Path) -> NDArray[np.uint8]:
-        return preprocessor.resize(decode_image(file))
+    def decode(file: Path) -> NDArray[np.uint8] | DataError:
+        try:
+            return preprocessor.resize(decode_image(file))
+        except DataError as error:
+            return error
 
-    pool = ThreadPoolExecutor(min(threads, max(len(files), 1)), thread_name_prefix="decode")
-    try:
-        waiting: deque[Future[NDArray[np.uint8]]] = deque()
-        upcoming = iter(files)
-        for index in range(len(files)):
-            room = threads * _AHEAD_PER_THREAD - len(waiting)
-            waiting.extend(pool.submit(decode, file) for file in islice(upcoming, room))
-            try:
-                pixels = waiting.popleft().result()
-            except DataError as error:
-                if on_broken is None:
-                    raise
-                on_broken(index, error)
-                continue
-            yield index, pixels
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    # Closed here and not by the garbage collector: the threads end with this iterator.
+    with closing(map_ahead(decode, files, threads=threads)) as decoded:
+        for index, pixels in enumerate(decoded):
+            if not isinstance(pixels, DataError):
+                yield index, pixels
+            elif on_broken is None:
+                raise pixels
+            else:
+                on_broken(index, pixels)
 
 
 def _join_batches(

@@ -96,7 +96,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     """
     root = Path(folder)
     if not root.exists():
-        raise MissingFileError("no such folder", received=root, remedy="check the path")
+        raise MissingFileError("there is no such folder", received=root, remedy="check the path")
     if not root.is_dir():
         raise DataError("a folder of images is needed", received=root, remedy="name its folder")
     images, others = scan_images(root)
@@ -123,7 +123,9 @@ def expand_images(sources: Iterable[str | os.PathLike[str]]) -> list[Path]:
     found: list[Path] = []
     for source in map(Path, sources):
         if not source.exists():
-            raise MissingFileError("no such image", received=source, remedy="check the path")
+            raise MissingFileError(
+                "there is no such image", received=source, remedy="check the path"
+            )
         found += list_images(source) if source.is_dir() else [source]
     return found
 
@@ -181,7 +183,7 @@ def _refuse_folder(error: OSError) -> None:
 
 def _read_bytes(path: Path) -> bytes:
     if not path.exists():
-        raise MissingFileError("no such image", received=path, remedy="check the path")
+        raise MissingFileError("there is no such image", received=path, remedy="check the path")
     if path.is_dir():
         raise DataError("a folder is not an image", received=path, remedy="name a file in it")
     try:

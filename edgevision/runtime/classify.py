@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevision.contract import Contract
+from edgevision.data.ahead import map_ahead
 from edgevision.data.images import decode_image
 from edgevision.data.preprocess import Preprocessor
 from edgevision.errors import InvalidConfigError, InvalidModelError, UnsupportedOpError
-from edgevision.runtime.ahead import map_ahead
+from edgevision.metrics.classification import softmax
 from edgevision.runtime.results import Classification, Prediction
 from edgevision.runtime.session import Session
 from edgevision.specs import Quantization, ScoreKind, TensorSpec
@@ -127,7 +128,9 @@ class Classifier:
             inputs = {self._input_name: self._preprocess.normalize(pixels)}
             raw = self.session.run(inputs)[self._output.name]
         scores = dequantize(raw.reshape(-1, raw.shape[-1])[0], self._output.quantization)
-        return softmax(scores) if self.contract.scores is ScoreKind.LOGITS else scores
+        if self.contract.scores is ScoreKind.LOGITS:
+            return softmax(scores).astype(np.float32)
+        return scores
 
     def _rank(self, scores: Scores, top_k: int) -> Classification:
         predictions = tuple(
@@ -183,16 +186,6 @@ def dequantize(values: Array, quantization: Quantization | None) -> Scores:
         real -= np.float32(quantization.zero_points[0])
         real *= np.float32(quantization.scales[0])
     return real
-
-
-def softmax(logits: Scores) -> Scores:
-    """Turn logits into probabilities that sum to 1, float32.
-
-    >>> softmax(np.float32([1000, 1000])).tolist()
-    [0.5, 0.5]
-    """
-    exponents = np.exp(logits - logits.max())
-    return np.asarray(exponents / exponents.sum(), np.float32)
 
 
 def _take_single(specs: Iterable[TensorSpec]) -> TensorSpec:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.errors import BackendUnavailableError, InvalidModelError
+from edgevision.errors import BackendUnavailableError, InvalidModelError, summarize
 from edgevision.graph.tflite import read_tflite
 from edgevision.runtime.inputs import check_inputs, name_uniquely
 from edgevision.runtime.native_log import hide_announcements
@@ -100,7 +100,7 @@ class LiteRtSession:
         except _FAILURES as error:
             raise InvalidModelError(
                 "the interpreter failed while running the model",
-                received=f"{self.path}: {_first_line(error)}",
+                received=f"{self.path}: {summarize(error)}",
             ) from error
 
     def placement(self) -> Placement:
@@ -187,7 +187,7 @@ def find_interpreter() -> tuple[ModuleType, str]:
             troubles.append(f"{distribution}: {error.msg}")
         except (ImportError, AttributeError) as error:
             # Built against another NumPy, or for another processor: the next one may do.
-            troubles.append(f"{distribution}: {_first_line(error)}")
+            troubles.append(f"{distribution}: {summarize(error)}")
     raise BackendUnavailableError(
         "running a .tflite file needs ai-edge-litert (or tflite-runtime on 32-bit Arm)",
         extra="tflite-runtime",
@@ -219,10 +219,10 @@ def _open_interpreter(runtime: ModuleType, path: Path, threads: int) -> tuple[An
         read_tflite(path)  # explains a damaged or foreign file better than the interpreter
         raise InvalidModelError(
             "not a model that the TFLite interpreter can run",
-            received=f"{path}: {_first_line(first)}",
+            received=f"{path}: {summarize(first)}",
             remedy=_suggest_remedy(str(first)),
         ) from first
-    return interpreter, f"XNNPACK refuses this file ({_first_line(first)}): it runs without"
+    return interpreter, f"XNNPACK refuses this file ({summarize(first)}): it runs without"
 
 
 def _allocate(runtime: ModuleType, path: Path, threads: int, resolver: Any) -> Any:
@@ -244,11 +244,6 @@ def _suggest_remedy(message: str) -> str:
     if "custom op" in message:
         return "this operation is not part of TFLite; convert the model without it"
     return "check the file, or convert the model again"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__
 
 
 def _list_nodes(interpreter: Any) -> list[Node]:

@@ -108,7 +108,22 @@ def test_little_is_decoded_ahead_and_threads_end(
     next(batches)
     batches.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
-    assert len(decoded) <= 2 * 3 + 1
+    assert len(decoded) <= 2 * 2 + 1
+
+
+def test_only_usable_cores_decode(
+    files: list[Path], preprocessor: Preprocessor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+
+    def note(image: np.ndarray) -> np.ndarray:
+        used.append(threading.current_thread().name)
+        return image
+
+    monkeypatch.setattr("edgevision.data.batches.count_cores", lambda: 1)
+    monkeypatch.setattr(preprocessor, "resize", note)
+    assert len(list(iterate_pixels(files * 4, preprocessor))) == 4 * len(files)
+    assert len(set(used)) == 1
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 0}, {"threads": 0}])

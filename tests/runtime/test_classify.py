@@ -16,7 +16,7 @@ from edgevision.errors import (
     MissingFileError,
     UnsupportedOpError,
 )
-from edgevision.runtime.classify import Classifier, dequantize, find_best, softmax
+from edgevision.runtime.classify import Classifier, dequantize, find_best
 from edgevision.specs import Quantization, ScoreKind, TensorSpec
 
 IMAGE = TensorSpec(name="image", shape=(1, 4, 4, 3), dtype="float32")
@@ -94,10 +94,6 @@ def test_best_of_many_is_that_of_a_full_sort():
     scores = np.random.default_rng(1).integers(0, 30, 1000).astype(np.float32)
     expected = np.argsort(-scores, kind="stable")[:5]
     np.testing.assert_array_equal(find_best(scores, 5), expected)
-
-
-def test_softmax_of_large_logits():
-    assert softmax(np.float32([1e4, 0])).tolist() == [1, 0]
 
 
 def test_float_output_is_not_dequantized():

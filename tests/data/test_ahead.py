@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from edgevision.runtime.ahead import map_ahead
+from edgevision.data.ahead import map_ahead
 
 
 def test_order_is_kept():
