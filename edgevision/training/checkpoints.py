@@ -137,6 +137,10 @@ class Checkpoints:
         """Whether there is something to resume from."""
         return self.last_path.is_file()
 
+    def is_empty(self) -> bool:
+        """Whether nothing was finished that a resumed run could use."""
+        return not any(self.folder.glob("[!.]*"))
+
     def remove_leftovers(self) -> None:
         """Remove the half-written files of a killed run."""
         for path in self.folder.glob(".*"):

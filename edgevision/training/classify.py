@@ -28,7 +28,7 @@ from edgevision.training.results import (
     make_result,
     repeat_result,
 )
-from edgevision.training.runs import RunFolder, RunStatus, check_repeats, open_run
+from edgevision.training.runs import RunFolder, RunStatus, check_outside, check_repeats, open_run
 from edgevision.training.schedules import plan_cosine
 from edgevision.training.sources import ImageSource, load_source
 
@@ -70,12 +70,14 @@ def train(
         InvalidConfigError: An option is out of range, or differs from the run that is resumed.
         DataError: Images or labels are missing, broken or contradict each other.
         MissingFileError: A folder or file does not exist.
-        OutputError: The folder is taken or can not be written; finished epochs are kept.
+        OutputError: The folder is taken, lies among the images or can not be written; finished
+            epochs are kept.
         InvalidModelError: The weights do not fit.
         BackendUnavailableError: TensorFlow is not installed.
     """
     config = TrainingConfig.from_dict({"name": name, **options})
     configure(name, alpha=config.alpha, input_size=config.input_size, dropout=config.dropout)
+    check_outside(output, data, *(() if val_data is None else (val_data,)))
     with open_run(output, resume=resume) as run:
         images = read_training_data(
             data,

@@ -133,6 +133,23 @@ class RunFolder:
         writer.writerows({name: _round(row[name]) for name in HISTORY_COLUMNS} for row in rows)
         write_text(self.history_path, text.getvalue())
 
+    def discard_unless_useful(self) -> None:
+        """Remove the records of a run that was stopped before it had anything to resume from."""
+        finished = self.record.get("status") is RunStatus.FINISHED
+        if not self.record or finished or not self.checkpoints.is_empty():
+            return
+        self.record = {}
+        # A disk that refuses this refused the run as well, which is what the caller is told.
+        with suppress(OSError):
+            self.record_path.unlink(missing_ok=True)
+            self.labels_path.unlink(missing_ok=True)
+            self.checkpoints.folder.rmdir()
+
+    def list_files(self) -> tuple[Path, ...]:
+        """List what a run writes, and exists."""
+        paths = (self.history_path, self.curves_path, self.model_path, self.labels_path)
+        return tuple(path for path in paths if path.exists())
+
     def _write_record(self) -> None:
         write_text(self.record_path, json.dumps(self.record, indent=2, ensure_ascii=False) + "\n")
 
@@ -141,15 +158,16 @@ class RunFolder:
 def open_run(path: str | Path, *, resume: bool) -> Iterator[RunFolder]:
     """Create or open a run folder and hold it against other processes.
 
-    A folder that was created here and into which nothing was written is removed again.
+    A folder that was created here and holds nothing in the end is removed again, and so are the
+    records of a run that ended before there was anything to resume from.
 
     Args:
         path: The folder.
         resume: Whether it may hold a run that was begun earlier.
 
     Raises:
-        OutputError: Another run holds the folder, it holds a run and ``resume`` is off, or it can
-            not be written.
+        OutputError: Another run holds the folder, it holds a run and ``resume`` is off or files
+            that a run would replace, or it can not be written.
     """
     folder = Path(path)
     check_writable(folder / "run.json")
@@ -166,9 +184,13 @@ def open_run(path: str | Path, *, resume: bool) -> Iterator[RunFolder]:
         with lock_folder(folder):
             run = RunFolder(folder)
             run.record = run.read_record() or {}
-            _check_vacant(run, resume)
             run.checkpoints.remove_leftovers()
-            yield run
+            run.discard_unless_useful()
+            _check_vacant(run, resume)
+            try:
+                yield run
+            finally:
+                run.discard_unless_useful()
     finally:
         if created:
             # Fails, as it should, when anything was written.
@@ -204,12 +226,34 @@ def _compare_data(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return changes
 
 
+def check_outside(output: str | Path, *folders: str | Path) -> None:
+    """Check that a run does not become part of the images that it learns from.
+
+    Raises:
+        OutputError: ``output`` is one of ``folders``, or below it.
+    """
+    place = Path(output).resolve()
+    for folder in folders:
+        if place.is_relative_to(Path(folder).resolve()):
+            raise OutputError(
+                "the run folder is among the training images",
+                received=f"{output} in {folder}",
+                remedy="choose a folder beside them",
+            )
+
+
 def _check_vacant(run: RunFolder, resume: bool) -> None:
+    if not run.record and (files := run.list_files()):
+        raise OutputError(
+            "the folder holds files that a run would replace",
+            received=", ".join(str(path) for path in files),
+            remedy="choose another folder",
+        )
     if resume or not run.record:
         return
     finished = run.record["status"] is RunStatus.FINISHED
     raise OutputError(
-        f"the folder holds a {'finished' if finished else 'unfinished'} training run",
+        f"the folder holds {'a finished' if finished else 'an unfinished'} training run",
         received=run.path,
         remedy="choose another folder"
         if finished

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgevision.errors import InvalidConfigError, OutputError
+from edgevision.errors import EdgeVisionError, InvalidConfigError, OutputError
 from edgevision.graph.contracts import read_contract
 from edgevision.training.classify import train
 from edgevision.training.events import Phase, TrainingEvent
@@ -177,6 +178,39 @@ def test_a_full_disk_ends_the_run_and_keeps_the_history(
         train("mobilenet_v1", data=photos, output=output, **OPTIONS)
     assert json.loads((output / "run.json").read_text())["status"] == "failed"
     assert len((output / "history.csv").read_text().splitlines()) == 1 + 1
+
+
+@pytest.mark.parametrize("stage", ["decoding", "weights"])
+def test_a_run_that_learned_nothing_leaves_nothing(
+    photos: Path, tmp_path: Path, stage: str
+) -> None:
+    data, output = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(photos, data)
+    broken = data / "red" / "broken.png"
+    weights = tmp_path / "weights.h5"
+    weights.write_text("no weights")
+    if stage == "decoding":
+        broken.write_text("no image")
+    options = OPTIONS | ({"weights": str(weights)} if stage == "weights" else {})
+    with pytest.raises(EdgeVisionError, match="image" if stage == "decoding" else "weights"):
+        train("mobilenet_v1", data=data, output=output, **options)
+    assert not output.exists()
+
+
+def test_ctrl_c_before_the_first_epoch_leaves_nothing(photos: Path, tmp_path: Path) -> None:
+    def stop(event: TrainingEvent) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train("mobilenet_v1", data=photos, output=tmp_path / "run", on_event=stop, **OPTIONS)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", [".", "run", "red/run"])
+def test_a_run_may_not_become_part_of_its_data(photos: Path, place: str) -> None:
+    with pytest.raises(OutputError, match="among the training images"):
+        train("mobilenet_v1", data=photos, output=photos / place, **OPTIONS)
+    assert sorted(path.name for path in photos.iterdir()) == ["blue", "red"]
 
 
 def test_bad_options_cost_nothing(photos: Path, tmp_path: Path) -> None:

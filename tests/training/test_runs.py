@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from edgevision.errors import InvalidConfigError, InvalidModelError, OutputError
+from edgevision.training.checkpoints import RunState
 from edgevision.training.config import TrainingConfig
+from edgevision.training.events import Phase
 from edgevision.training.locks import lock_folder
 from edgevision.training.runs import (
     HISTORY_COLUMNS,
@@ -33,6 +35,7 @@ def describe_data(images: int = 3) -> dict[str, Any]:
 def begin(folder: Path) -> None:
     with open_run(folder, resume=False) as run:
         run.begin(CONFIG, describe_data())
+        run.checkpoints.save(RunState(phase=Phase.FINE_TUNE), {})
 
 
 def test_the_record_repeats_the_run(tmp_path: Path) -> None:
@@ -84,6 +87,23 @@ def test_a_folder_with_a_run_is_taken(tmp_path: Path, status: RunStatus, remedy:
         run.conclude(status)
     with pytest.raises(OutputError, match=remedy), open_run(tmp_path, resume=False):
         pass
+
+
+def test_a_killed_run_without_an_epoch_does_not_hold_its_folder(tmp_path: Path) -> None:
+    begin(tmp_path)
+    (tmp_path / "checkpoints" / "last.npz").unlink()
+    with open_run(tmp_path, resume=False) as run:
+        assert run.record == {}
+        run.begin(CONFIG, describe_data())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "model.keras", "history.csv", "curves.png"])
+def test_files_of_somebody_else_are_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(OutputError, match="would replace"), open_run(tmp_path, resume=True):
+        pass
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_nothing_is_left_of_a_run_that_never_began(tmp_path: Path) -> None:
