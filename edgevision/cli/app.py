@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -79,8 +80,11 @@ def run(arguments: Sequence[str]) -> int:
         code = stop.exit_code
     except (typer.Abort, KeyboardInterrupt):
         code = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away (`edgevision models | head`): nothing is wrong.
+    except (BrokenPipeError, SystemExit) as stop:
+        # The reader of our output went away (`edgevision models | head`): nothing is wrong. Rich
+        # and Typer make an exit with code 1 of it.
+        if isinstance(stop, SystemExit) and not isinstance(stop.__context__, BrokenPipeError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_DONE
     except Exception as error:  # noqa: BLE001 - the one place where nothing may escape
@@ -110,7 +114,9 @@ def _report_failure(error: Exception, arguments: Sequence[str]) -> int:
     message = " ".join(_describe(error, arguments).split())
     if "--json" in arguments:
         document = {"error": message, "passed": False} if code == EXIT_GATE else {"error": message}
-        typer.echo(json.dumps(document, indent=2))
+        # Where stdout is what failed, the line on stderr has to do.
+        with suppress(OSError):
+            typer.echo(json.dumps(document, indent=2))
     typer.echo(f"{'failed' if code == EXIT_GATE else 'error'}: {message}", err=True)
     return code
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,6 +168,41 @@ def test_every_command_has_the_shared_options(capsys: Captured) -> None:
 def test_exit_codes_are_those_of_the_documentation() -> None:
     codes = command.EXIT_DONE, command.EXIT_GATE, command.EXIT_BAD_INPUT, command.EXIT_INTERRUPTED
     assert codes == (0, 1, 2, 130)
+
+
+FULL = Path("/dev/full")
+RUN = "import sys; from edgevision.cli.app import run; sys.exit(run(sys.argv[1:]))"
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_full_disk_behind_stdout_is_one_line(options: list[str]) -> None:
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, "models", *options],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: No space left on device")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_that_goes_away_is_no_failure(options: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, "models", *options],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_brackets_in_names_are_text(capsys: Captured) -> None:
