@@ -38,6 +38,7 @@ class CalibrationImages:
     Attributes:
         kept: Inputs that stay in memory, (N, *input shape) float32 once iterated over.
         skipped: Broken files with the reason.
+        has_contrast: Whether any image, once iterated over, holds more than one colour.
 
     Raises:
         MissingFileError: There is no such folder.
@@ -61,6 +62,7 @@ class CalibrationImages:
             )
         self.files = spread_evenly(files, limit)
         self.skipped: list[tuple[Path, str]] = []
+        self.has_contrast = False
         self._preprocessor = preprocessor
         self._skip_broken = skip_broken
         self._kept: list[Array] = []
@@ -87,6 +89,7 @@ class CalibrationImages:
             on_broken=self._note_broken if self._skip_broken else None,
         )
         for index, image in pixels:
+            self.has_contrast = self.has_contrast or bool(np.ptp(image, axis=(0, 1)).any())
             batch = self._preprocessor.normalize(image)
             if index in chosen or not self._kept:
                 self._kept.append(batch.copy())

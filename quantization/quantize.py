@@ -332,6 +332,11 @@ def _warn_of_source(source: FloatModel, images: CalibrationImages | None) -> lis
             f"only {count} calibration image{'s' if count > 1 else ''}: ranges from fewer than "
             f"{FEW_IMAGES} are uncertain, about 100 are good"
         )
+    if images is not None and not images.has_contrast:
+        found.append(
+            "every calibration image is of one colour, so that ranges mean little: use photos like "
+            "those that the model will see"
+        )
     if images is not None and images.skipped:
         found.append(f"left out {len(images.skipped)} broken calibration images")
     return found

@@ -105,6 +105,7 @@ def check_graph(graph: Graph, shown: str) -> None:
         raise UnsupportedOpError(
             "quantization takes models with one float32 image as input",
             received=f"{shown}: {spec.dtype}{list(spec.shape)}",
+            remedy="convert the model again with a float32 image of batch 1 as its input",
         )
     if graph.subgraphs:
         raise UnsupportedOpError(
@@ -120,7 +121,9 @@ def check_graph(graph: Graph, shown: str) -> None:
 
 
 def _check_is_float(graph: Graph, shown: str) -> None:
-    found = [t for t in graph.tensors if t.dtype in _INTEGERS and t.quantization is not None]
+    # A float network may take bytes; only what lies behind its input tells whether it computes so.
+    inner = (t for t in graph.tensors if t.index not in graph.inputs)
+    found = [t for t in inner if t.dtype in _INTEGERS and t.quantization is not None]
     if found:
         raise InvalidModelError(
             "the model is quantized already",

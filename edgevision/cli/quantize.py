@@ -41,7 +41,8 @@ def quantize_model(
     ] = None,
     scheme: Annotated[Scheme, typer.Option("--scheme", help="What becomes integer.")] = Scheme.INT8,
     eval_data: Annotated[
-        Path | None, typer.Option("--eval", help="Labelled images for --max-drop.")
+        Path | None,
+        typer.Option("--eval", help="Labelled images: top-1 of both files; for --max-drop too."),
     ] = None,
     max_drop: Annotated[
         float | None,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +24,7 @@ from edgevision.graph.contracts import read_contract
 from edgevision.graph.flatbuffer import ModelEditor, replace_constants
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.quantize import quantize
-from edgevision.specs import ResizeRule
+from edgevision.specs import Quantization, ResizeRule
 
 
 @pytest.fixture
@@ -165,6 +167,7 @@ def test_one_image_works_and_warns(float_file: Path, photos: Path, output: Path)
     result = quantize(float_file, output, calibration=photos, limit=1)
     assert result.num_images == 1
     assert any("1 calibration image:" in text for text in result.warnings)
+    assert not any("of one colour" in text for text in result.warnings)
 
 
 def test_open_batch_and_old_operator_codes(photos: Path, tmp_path: Path, output: Path) -> None:
@@ -198,6 +201,57 @@ def test_gate_refuses_and_writes_nothing(float_file: Path, photos: Path, tmp_pat
     with pytest.raises(QualityGateError, match=r"drop 5\.00 points"):
         check_drop(Accuracy(float_top1=0.75, quantized_top1=0.7, samples=20), 4.9)
     check_drop(Accuracy(float_top1=0.75, quantized_top1=0.7, samples=20), 5)
+
+
+def write_labels(model: Path, folder: Path) -> None:
+    """Label every image with what the model answers."""
+    from edgevision.runtime.load import load
+
+    classifier = load(model)
+    rows = [
+        f"{file.name},{int(classifier.scores(file).argmax())}" for file in sorted(folder.iterdir())
+    ]
+    (folder / "labels.csv").write_text("\n".join(["file,label", *rows, ""]))
+
+
+def test_the_command_refuses_what_lost_too_much(
+    float_file: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgevision.cli.app import run as run_command
+
+    # Black images give ranges in which nothing of a photo is left.
+    data, black = tmp_path / "data", tmp_path / "black"
+    shutil.copytree(photos, data)
+    write_labels(float_file, data)
+    black.mkdir()
+    Image.new("RGB", (12, 12)).save(black / "black.png")
+    output = tmp_path / "out.tflite"
+    output.write_text("precious")
+    command = ["quantize", str(float_file), "-o", str(output), "--calibration", str(black)]
+    gate = ["--eval", str(data), "--max-drop", "1", "--json"]
+
+    code = run_command([*command, *gate])
+
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert (code, document["passed"]) == (1, False)
+    assert "lost more than 1 points of top-1" in document["error"]
+    assert captured.err.count("failed: ") == 1
+    assert output.read_text() == "precious"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["black", "data", "out.tflite"]
+
+
+def test_accuracy_is_measured_without_a_gate(
+    float_file: Path, photos: Path, tmp_path: Path, output: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(photos, data)
+    write_labels(float_file, data)
+    result = quantize(float_file, output, calibration=photos, eval_data=data)
+    document = result.to_dict()
+    assert document["accuracy"]["float"] == 1.0
+    assert document["accuracy"]["samples"] == 24
+    assert output.exists()
 
 
 def test_failure_leaves_an_existing_output_alone(float_file: Path, tmp_path: Path) -> None:
@@ -256,6 +310,23 @@ def test_bad_input_is_refused(float_file: Path, photos: Path, tmp_path: Path, ou
     assert not other.exists()
 
 
+@pytest.mark.parametrize("op", ["CAST", "DEQUANTIZE"])
+def test_a_float_network_that_takes_bytes_is_no_quantized_one(
+    op: str, float_file: Path, photos: Path, tmp_path: Path
+) -> None:
+    editor = ModelEditor(float_file.read_bytes())
+    graph = read_tflite(float_file)
+    image = graph.inputs[0]
+    scale = Quantization(scales=(1 / 127.5,), zero_points=(127,)) if op == "DEQUANTIZE" else None
+    stored = editor.add_tensor("bytes", shape=(1, 12, 12, 3), dtype="uint8", quantization=scale)
+    editor.add_op(op, [stored], [image], position=0)
+    editor.set_inputs([stored])
+    source = tmp_path / "bytes.tflite"
+    source.write_bytes(editor.to_bytes())
+    with pytest.raises(UnsupportedOpError, match=r"uint8\[1, 12, 12, 3\].*float32 image"):
+        quantize(source, tmp_path / "o.tflite", calibration=photos)
+
+
 def test_empty_folder(float_file: Path, tmp_path: Path, output: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError):
@@ -282,7 +353,8 @@ def test_black_images_give_ranges_of_zero_width(float_file: Path, tmp_path: Path
     folder = tmp_path / "black"
     folder.mkdir()
     Image.new("RGB", (12, 12)).save(folder / "black.png")
-    quantize(source, tmp_path / "o.tflite", calibration=folder, mean=0, std=255)
+    result = quantize(source, tmp_path / "o.tflite", calibration=folder, mean=0, std=255)
+    assert any("of one colour" in text for text in result.warnings)
     assert np.isfinite(run(tmp_path / "o.tflite")).all()
 
 
