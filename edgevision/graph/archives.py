@@ -6,6 +6,7 @@ stored uncompressed, which MediaPipe insists on.
 
 from __future__ import annotations
 
+import errno
 import io
 import shutil
 import struct
@@ -32,6 +33,8 @@ _BROKEN = (
     ValueError,
     OSError,
 )
+# No file at all, a folder (a SavedModel), or an end record that points before the beginning.
+_NO_ARCHIVE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EINVAL})
 
 
 def read_files(source: str | Path | bytes) -> dict[str, bytes]:
@@ -44,7 +47,7 @@ def read_files(source: str | Path | bytes) -> dict[str, bytes]:
         Name to content; empty where there is no archive.
 
     Raises:
-        InvalidModelError: The archive is damaged or absurdly large.
+        InvalidModelError: The archive is damaged, absurdly large, or can not be read.
     """
     archive = _open_archive(source)
     if archive is None:
@@ -62,7 +65,7 @@ def read_file(path: str | Path, name: str, *, max_bytes: int = _MAX_BYTES) -> by
         max_bytes: What it may unpack to.
 
     Raises:
-        InvalidModelError: It is damaged or absurdly large.
+        InvalidModelError: It is damaged, absurdly large, or can not be read.
     """
     archive = _open_archive(path)
     if archive is None:
@@ -114,7 +117,7 @@ def replace_file(source: Path, name: str, content: bytes, output: Path) -> None:
     """Copy an archive with one of its files added or replaced.
 
     Raises:
-        InvalidModelError: The source is not an archive.
+        InvalidModelError: The source is not an archive, or can not be read.
     """
     archive = _open_archive(source)
     if archive is None:
@@ -133,6 +136,14 @@ def _open_archive(source: str | Path | bytes) -> zipfile.ZipFile | None:
     try:
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         return zipfile.ZipFile(file)
+    except OSError as error:
+        if error.errno in _NO_ARCHIVE:
+            return None
+        raise InvalidModelError(
+            "the model file can not be read",
+            received=f"{source!s}: {error.strerror or error}",
+            remedy="check its permissions and the disk",
+        ) from error
     except _BROKEN:
         # Weights may look like the end of a zip; a model without one is the usual case.
         return None

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import struct
 import zipfile
 from pathlib import Path
 
@@ -21,6 +23,27 @@ def test_a_file_without_archive_has_no_files(tmp_path: Path) -> None:
     assert read_files(path) == {}
     assert read_file(path, "a") is None
     assert split_files(b"PK\x05\x06 but no zip") == (b"PK\x05\x06 but no zip", {})
+
+
+def test_no_file_a_folder_and_a_wild_end_record_are_no_archives(tmp_path: Path) -> None:
+    wild = tmp_path / "wild"
+    # The end record: one entry, in a directory of 1000 bytes that would begin before the file.
+    wild.write_bytes(struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 1000, 0, 0))
+    for path in (wild, tmp_path, tmp_path / "none", wild / "below"):
+        assert read_files(path) == {}
+        assert read_file(path, "a") is None
+
+
+def test_a_file_that_may_not_be_read_is_told_and_not_taken_for_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(zipfile, "ZipFile", refuse)
+    for read in (read_files, lambda path: read_file(path, "a")):
+        with pytest.raises(InvalidModelError, match=r"model\.keras: Permission denied"):
+            read(tmp_path / "model.keras")
 
 
 def test_oversized_archives_are_refused() -> None:
