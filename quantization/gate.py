@@ -37,11 +37,16 @@ def compare_accuracy(
         DataError: The images or labels do not fit.
     """
     float_classifier, classifier = (load(f, threads=threads, **contract) for f in files)
-    labels = float_classifier.contract.labels
-    dataset = read_dataset(data, labels=labels, skip_broken=skip_broken)
+    # Without the model's labels, as ``evaluate`` reads it: a class 0 may be the model's class 1.
+    dataset = read_dataset(data, skip_broken=skip_broken)
     before = evaluate_classifier(float_classifier, dataset, progress=_name(progress, "float"))
     after = evaluate_classifier(classifier, dataset, progress=_name(progress, "quantized"))
-    return Accuracy(float_top1=before.top1, quantized_top1=after.top1, samples=after.samples)
+    return Accuracy(
+        float_top1=before.top1,
+        quantized_top1=after.top1,
+        samples=after.samples,
+        notes=before.notes,
+    )
 
 
 def check_drop(accuracy: Accuracy, max_drop: float) -> None:

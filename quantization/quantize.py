@@ -182,7 +182,11 @@ def quantize(
         sqnr_db=quantized.sqnr_db,
         layers=quantized.layers,
         repairs=quantized.repairs,
-        warnings=(*_warn_of_source(source, images), *quantized.warnings),
+        warnings=(
+            *_warn_of_source(source, images),
+            *quantized.warnings,
+            *(accuracy.notes if accuracy else ()),
+        ),
         num_images=images.num_used if images else 0,
         skipped=tuple(images.skipped) if images else (),
         accuracy=accuracy,

@@ -19,11 +19,13 @@ class Accuracy:
         float_top1: 0 to 1.
         quantized_top1: 0 to 1.
         samples: Number of images.
+        notes: How the classes of the images were matched to the model's, where that was open.
     """
 
     float_top1: float
     quantized_top1: float
     samples: int
+    notes: tuple[str, ...] = ()
 
     @property
     def drop(self) -> float:

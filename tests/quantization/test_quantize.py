@@ -203,13 +203,14 @@ def test_gate_refuses_and_writes_nothing(float_file: Path, photos: Path, tmp_pat
     check_drop(Accuracy(float_top1=0.75, quantized_top1=0.7, samples=20), 5)
 
 
-def write_labels(model: Path, folder: Path) -> None:
-    """Label every image with what the model answers."""
+def write_labels(model: Path, folder: Path, *, first: int = 0) -> None:
+    """Label every image with what the model answers, counted from its class ``first``."""
     from edgevision.runtime.load import load
 
     classifier = load(model)
     rows = [
-        f"{file.name},{int(classifier.scores(file).argmax())}" for file in sorted(folder.iterdir())
+        f"{file.name},{int(classifier.scores(file).argmax()) - first}"
+        for file in sorted(folder.iterdir())
     ]
     (folder / "labels.csv").write_text("\n".join(["file,label", *rows, ""]))
 
@@ -252,6 +253,19 @@ def test_accuracy_is_measured_without_a_gate(
     assert document["accuracy"]["float"] == 1.0
     assert document["accuracy"]["samples"] == 24
     assert output.exists()
+
+
+def test_the_gate_counts_classes_as_evaluate_does(
+    float_file: Path, photos: Path, tmp_path: Path, output: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(photos, data)
+    write_labels(float_file, data, first=1)
+    names = ("background", "a", "b", "c")
+    result = quantize(float_file, output, calibration=photos, eval_data=data, labels=names)
+    document = result.to_dict()
+    assert document["accuracy"]["float"] == 1.0
+    assert any("class is background" in text for text in document["warnings"])
 
 
 def test_failure_leaves_an_existing_output_alone(float_file: Path, tmp_path: Path) -> None:
