@@ -31,6 +31,11 @@ TOLERANCES: Mapping[Precision, float] = {Precision.FLOAT32: 2e-4, Precision.FLOA
 QUANTIZED_TOLERANCE = 0.1
 NUM_GENERATED = 6
 MAX_IMAGES = 32
+_UNSTABLE = "check the model for random or unstable operations"
+_ADVICE: Mapping[Task, str] = {
+    Task.DETECT: "the formats suppress overlapping boxes by different rules, so convert a detector "
+    "that ends in raw boxes and scores, or ship the file as it is",
+}
 _SEED = 20
 _IMAGE_RANK = 4
 _TURNS = ((0, 3, 1, 2), (0, 2, 3, 1))
@@ -140,7 +145,7 @@ def check_parity(
             "the converted model does not answer like its source",
             received=f"largest error {parity.max_relative_error:.3g} of the largest output, "
             f"allowed {parity.tolerance:g}",
-            remedy="nothing was written; check the model for random or unstable operations",
+            remedy=f"nothing was written; {_ADVICE.get(contract.task, _UNSTABLE)}",
         )
     return parity
 
