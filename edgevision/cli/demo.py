@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -144,15 +145,21 @@ def create_folder(output: Path | None) -> Path:
 def _draw_data(terminal: Terminal, paths: DemoPaths, seed: int) -> None:
     from edgevision.data.scenes import write_dataset
 
-    with terminal.progress() as progress:
-        write_dataset(
-            paths.data,
-            num_train=NUM_TRAIN,
-            num_val=NUM_VAL,
-            size=INPUT_SIZE,
-            seed=seed,
-            progress=progress,
-        )
+    try:
+        with terminal.progress() as progress:
+            write_dataset(
+                paths.data,
+                num_train=NUM_TRAIN,
+                num_val=NUM_VAL,
+                size=INPUT_SIZE,
+                seed=seed,
+                progress=progress,
+            )
+    except BaseException:
+        # An empty folder would only stand in the way of the next demo.
+        with suppress(OSError):
+            paths.folder.rmdir()
+        raise
 
 
 def _train(terminal: Terminal, paths: DemoPaths, seed: int) -> None:

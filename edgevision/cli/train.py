@@ -124,6 +124,8 @@ def train_network(
         )
     for text in result.notes:
         terminal.note(text)
+    if result.interrupted:
+        terminal.note("the best model so far is kept; the same command with --resume goes on")
     document = result.to_dict()
     terminal.finish(document, lambda console: _render(console, document))
     return EXIT_INTERRUPTED if result.interrupted else EXIT_DONE

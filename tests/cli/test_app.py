@@ -14,8 +14,11 @@ import pytest
 from edgevision import errors
 from edgevision.cli import command, doctor
 from edgevision.cli.app import run
+from edgevision.cli.demo import create_folder
 from edgevision.cli.predict import name_pictures
 from edgevision.cli.terminal import Terminal, create_table
+from edgevision.training.results import TrainingResult
+from edgevision.training.runs import RunStatus
 
 Captured = pytest.CaptureFixture[str]
 
@@ -203,6 +206,50 @@ def test_a_reader_that_goes_away_is_no_failure(options: list[str]) -> None:
             check=False,
         )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_demo_folders_are_numbered_and_never_reused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [create_folder(None).name for _ in range(3)]
+    assert names == ["edgevision-demo", "edgevision-demo-2", "edgevision-demo-3"]
+    with pytest.raises(errors.OutputError, match="exists"):
+        create_folder(tmp_path / "edgevision-demo")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(errors.OutputError, match="can not be created"):
+        create_folder(tmp_path / "file" / "demo")
+
+
+def test_an_interrupted_demo_leaves_no_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgevision.data.scenes.write_dataset", interrupt)
+    assert run(["demo", "-o", str(tmp_path / "demo")]) == 130
+    assert not list(tmp_path.iterdir())
+
+
+def interrupt(*_arguments: object, **_options: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_training_tells_how_to_go_on(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = TrainingResult(
+        run_dir=Path("run"),
+        model_path=Path("run/model.keras"),
+        metrics={"val_accuracy": 0.5},
+        epochs=1,
+        head_epochs=0,
+        best_phase="train network",
+        best_epoch=1,
+        labels=("a", "b"),
+        status=RunStatus.INTERRUPTED,
+    )
+    monkeypatch.setattr("edgevision.training.classify.train", lambda *_, **__: result)
+    assert run(["train", "mobilenet_v1", "--data", "photos", "-o", "run"]) == 130
+    assert "--resume goes on" in capsys.readouterr().err
 
 
 def test_brackets_in_names_are_text(capsys: Captured) -> None:
