@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgevision.cli.app import run as run_command
 from edgevision.contract import Contract, Preprocessing
 from edgevision.converters.convert import convert
 from edgevision.converters.verify import verify
@@ -144,6 +146,22 @@ def test_broken_images_are_skipped_where_that_is_asked_for(
     assert result.samples == NUM_IMAGES
     assert [w for w in result.warnings if "left out" in w and "broken.png" in w]
     assert len(result.worst) == NUM_IMAGES
+
+
+def test_the_command_skips_broken_images(
+    models: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, folder = str(models / "tiny.tflite"), tmp_path / "photos"
+    shutil.copytree(photographs, folder)
+    (folder / "broken.png").write_text("no image")
+    command = ["verify", model, model, "--data", str(folder), "--json"]
+
+    assert run_command(command) == 2
+    assert "broken.png" in capsys.readouterr().err
+    assert run_command([*command, "--skip-broken"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["samples"] == NUM_IMAGES
+    assert any("broken.png" in text for text in document["warnings"])
 
 
 def test_a_folder_of_nothing_but_broken_images_is_an_error(models: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from tiny_models import build_classifier, build_detector
 
+from edgevision.cli.app import run as run_command
 from edgevision.errors import (
     CalibrationError,
     DataError,
@@ -218,8 +219,6 @@ def write_labels(model: Path, folder: Path, *, first: int = 0) -> None:
 def test_the_command_refuses_what_lost_too_much(
     float_file: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from edgevision.cli.app import run as run_command
-
     # Black images give ranges in which nothing of a photo is left.
     data, black = tmp_path / "data", tmp_path / "black"
     shutil.copytree(photos, data)
