@@ -13,6 +13,7 @@ from edgevision.benchmarks.environment import describe_environment, find_disturb
 from edgevision.benchmarks.latency import Latency, measure_latencies
 from edgevision.benchmarks.probe import Probe, make_inputs, probe_model
 from edgevision.benchmarks.profile import Profile, profile
+from edgevision.data.folders import read_dataset
 from edgevision.errors import DelegateError, EdgeVisionError, InvalidConfigError
 from edgevision.runtime.isolate import run_isolated
 from edgevision.runtime.sessions import open_session
@@ -33,7 +34,7 @@ class BenchmarkRow:
         threads: Interpreter threads.
         profile: MACs, parameters and memory plan of the file.
         status: ``ok``, ``unavailable`` (no such device here) or ``failed``.
-        reason: Why there is no latency.
+        reason: Why there is no latency, or no accuracy.
         latency: Timed runs, where ``status`` is ``ok``.
         probe: Placement and memory of the process, where ``status`` is ``ok``.
         accuracy: Figures of ``evaluate`` on the given data, otherwise empty.
@@ -135,6 +136,8 @@ def benchmark(
         raise InvalidConfigError("nothing to measure", remedy="name at least one model file")
     chosen = tuple(parse_choice(Device, device, "device") for device in devices)
     profiles = [profile(file) for file in files]
+    if data is not None:
+        read_dataset(data)  # a wrong folder is told before the measuring, not after
     environment = describe_environment()
     rows = [
         BenchmarkRow(file=str(file), device=device, threads=resolve_threads(count), profile=counted)
@@ -194,14 +197,20 @@ def _add_latencies(
 def _add_accuracies(
     rows: list[BenchmarkRow], data: str | Path, skip_broken: bool, progress: Progress | None
 ) -> list[BenchmarkRow]:
-    """Evaluate each file once per device; the number of threads does not change the answers."""
+    """Evaluate each file once per device; the number of threads does not change the answers.
+
+    A file that can not be evaluated keeps its other figures, and its row says why.
+    """
     known: dict[tuple[str, Device], dict[str, Any]] = {}
     for row in rows:
         key = row.file, row.device
         if row.status != OK or key in known:
             continue
-        result = evaluate(
-            row.file, data, device=row.device, skip_broken=skip_broken, progress=progress
-        )
-        known[key] = result.to_dict()
-    return [replace(row, accuracy=known.get((row.file, row.device), {})) for row in rows]
+        try:
+            result = evaluate(
+                row.file, data, device=row.device, skip_broken=skip_broken, progress=progress
+            )
+            known[key] = {"accuracy": result.to_dict()}
+        except EdgeVisionError as error:
+            known[key] = {"reason": f"no accuracy: {error}"}
+    return [replace(row, **known.get((row.file, row.device), {})) for row in rows]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import fmean, median
 from typing import Any
 
@@ -78,7 +79,7 @@ def measure_latencies(
     Raises:
         InvalidConfigError: ``seconds`` or ``min_samples`` is not above 0.
     """
-    if seconds <= 0 or min_samples < 1:
+    if not 0 < seconds < inf or min_samples < 1:
         raise InvalidConfigError(
             "a measurement needs time and samples",
             received=f"seconds={seconds}, min_samples={min_samples}",

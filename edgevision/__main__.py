@@ -7,9 +7,14 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    from edgevision.cli.app import run
+    try:
+        from edgevision.cli.app import run
 
-    sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # while the command line itself was still loading
+        sys.stderr.write("interrupted\n")
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,9 @@ class Preprocessing:
         for name in ("mean", "std"):
             if len(getattr(self, name)) not in (1, 3):
                 raise InvalidConfigError(
-                    f"{name} takes 1 or 3 values", received=f"{name}={getattr(self, name)}"
+                    f"{name} takes 1 or 3 values",
+                    received=f"{name}={getattr(self, name)}",
+                    remedy="give one number, or one for each of red, green and blue",
                 )
         if not all(map(isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
             raise InvalidConfigError(

@@ -11,6 +11,9 @@ from edgevision.errors import InvalidConfigError
 MAX_DEFAULT_THREADS = 4
 """Small networks gain nothing from more, and phones and Raspberry Pis have four fast cores."""
 
+MAX_THREADS = 1024
+"""Interpreters crash when they are asked for more threads than the system grants."""
+
 _CPU_FOLDER = Path("/sys/devices/system/cpu")
 _QUOTA_FILE = Path("/sys/fs/cgroup/cpu.max")
 
@@ -19,19 +22,20 @@ def resolve_threads(threads: int | None) -> int:
     """Return a checked number of threads; by default the usable physical cores, at most 4.
 
     Args:
-        threads: A number of at least 1, or ``None`` for the default.
+        threads: A number from 1 to 1024, or ``None`` for the default.
 
     Raises:
-        InvalidConfigError: The number is below 1 or not an integer.
+        InvalidConfigError: The number is out of range or not an integer.
 
     >>> resolve_threads(3)
     3
     """
     if threads is None:
         return min(count_cores(), MAX_DEFAULT_THREADS)
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+    whole = isinstance(threads, int) and not isinstance(threads, bool)
+    if not whole or not 1 <= threads <= MAX_THREADS:
         raise InvalidConfigError(
-            "threads must be an integer of at least 1",
+            f"threads must be an integer from 1 to {MAX_THREADS}",
             received=f"threads={threads!r}",
             remedy="leave it out for the default",
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgevision.errors import CalibrationError
 from edgevision.graph.contracts import attach_contract
-from edgevision.outputs import atomic_path, check_writable
+from edgevision.outputs import atomic_path
 from edgevision.quantization.calibrate import Ranges, collect_ranges, find_input_range
 from edgevision.quantization.diagnose import LayerReport, measure_sqnr_db
 from edgevision.quantization.engine import load_engine, run_engine
@@ -23,7 +23,7 @@ from edgevision.quantization.repair import Repaired, StepReport, repair_network,
 from edgevision.quantization.result import QuantizationResult
 from edgevision.quantization.schemes import SCHEMES, SchemeRow
 from edgevision.quantization.softmax import clip_logits
-from edgevision.quantization.source import FloatModel, open_source
+from edgevision.quantization.source import FloatModel, check_output, open_source
 from edgevision.specs import Progress, Scheme, parse_choice
 
 Array = np.ndarray[Any, Any]
@@ -157,7 +157,7 @@ def quantize(
         threads=resolve_threads(threads),
         progress=progress,
     )
-    check_writable(output)
+    check_output(model, output)
     source = open_source(model, contract)
     images = _open_images(source, calibration, options, limit=limit, skip_broken=skip_broken)
     quantized = quantize_model(source, images, options)

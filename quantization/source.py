@@ -8,13 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from edgevision.contract import Contract
-from edgevision.errors import InvalidModelError, UnsupportedOpError
+from edgevision.errors import (
+    InvalidConfigError,
+    InvalidModelError,
+    OutputError,
+    UnsupportedOpError,
+)
 from edgevision.graph.contracts import complete_contract, read_contract
 from edgevision.graph.flatbuffer import ModelEditor
 from edgevision.graph.graph import Graph
 from edgevision.graph.tflite import map_file, read_tflite
+from edgevision.outputs import check_writable
 from edgevision.quantization.layers import WEIGHTED, find_layers, get_weights
 
+_REMEDIES = {
+    ".onnx": "quantize the .tflite of the same model",
+    ".keras": "convert it first: edgevision convert",
+    ".h5": "convert it first: edgevision convert",
+}
 _INTEGERS = ("int8", "uint8", "int16", "int4", "int2")
 
 
@@ -35,6 +46,26 @@ class FloatModel:
     contract: Contract
 
 
+def check_output(model: str | Path, output: str | Path) -> None:
+    """Refuse an output that is no ``.tflite``, can not be written, or is the float model itself.
+
+    Raises:
+        InvalidConfigError: The suffix is another.
+        OutputError: The place can not be written, or would take the float model away.
+    """
+    if Path(output).suffix.lower() != ".tflite":
+        raise InvalidConfigError(
+            "a quantized model is a .tflite file", received=output, remedy="name it MODEL.tflite"
+        )
+    check_writable(output)
+    if Path(output).resolve() == Path(model).resolve():
+        raise OutputError(
+            "the output would replace the float model",
+            received=output,
+            remedy="choose another name",
+        )
+
+
 def open_source(path: str | Path, overrides: Mapping[str, Any]) -> FloatModel:
     """Read a float model and its contract.
 
@@ -46,11 +77,9 @@ def open_source(path: str | Path, overrides: Mapping[str, Any]) -> FloatModel:
         InvalidConfigError: An override does not fit.
     """
     place = Path(path)
-    if place.suffix.lower() == ".onnx" and place.exists():
+    if place.exists() and (remedy := _REMEDIES.get(place.suffix.lower())):
         raise UnsupportedOpError(
-            "quantizing .onnx files comes with a later version",
-            received=place,
-            remedy="quantize the .tflite of the same model",
+            "only .tflite files are quantized in this version", received=place, remedy=remedy
         )
     original = read_tflite(place)
     check_graph(original, str(place))

@@ -57,6 +57,6 @@ def load(
         raise UnsupportedOpError(
             "this version runs classifiers; detectors and segmenters come with a later one",
             received=f"{path}: task={contract.task}",
-            remedy="if it is a classifier, say so with task=classify",
+            remedy='if it is a classifier, say so with --task classify (task="classify")',
         )
     return Classifier(open_session(path, device=device, threads=threads), contract)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from crashing import crash
 from PIL import Image
+from tiny_models import build_segmenter
 
 from edgevision.benchmarks import latency
 from edgevision.benchmarks.benchmark import BenchmarkReport, benchmark
@@ -106,6 +107,28 @@ def test_written_report(report: BenchmarkReport, tmp_path: Path) -> None:
         "report.md",
     ]
     assert all(Path(path).stat().st_size > 0 for path in written.values())
+
+
+def test_file_without_accuracy_keeps_its_other_figures(
+    tiny_tflite: Path, report: BenchmarkReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "WARMUP_SECONDS", 0.01)
+    segmenter = tmp_path / "segmenter.tflite"
+    segmenter.write_bytes(build_segmenter())
+    rows = benchmark([tiny_tflite, segmenter], data=report.data, seconds=0.01).to_dict()["rows"]
+    assert rows[0]["accuracy"]["samples"] == 6
+    assert rows[1]["accuracy"] is None
+    assert rows[1]["latency_ms"]["n"] >= 20
+    assert rows[1]["reason"].startswith("no accuracy: ")
+
+
+def test_wrong_data_is_refused_before_anything_runs(tiny_tflite: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError):
+        benchmark([tiny_tflite], data=tmp_path / "none", progress=fail_on_progress)
+
+
+def fail_on_progress(stage: str, _done: int, _total: int) -> None:
+    pytest.fail(f"{stage} began")
 
 
 def test_nothing_to_measure_is_refused() -> None:

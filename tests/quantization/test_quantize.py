@@ -18,6 +18,7 @@ from edgevision.errors import (
     InvalidConfigError,
     InvalidModelError,
     MissingFileError,
+    OutputError,
     QualityGateError,
     UnsupportedOpError,
 )
@@ -415,3 +416,25 @@ def _score(path: Path, images: list[Path]) -> np.ndarray:
     from edgevision.runtime.load import load
 
     return collect_scores(load(path), images)
+
+
+def test_float_model_is_never_replaced(tiny_tflite: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.tflite"
+    model.write_bytes(tiny_tflite.read_bytes())
+    with pytest.raises(OutputError, match="replace the float model"):
+        quantize(model, model, scheme="float16")
+    assert model.read_bytes() == tiny_tflite.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["q", "q.txt", "q.onnx"])
+def test_output_is_a_tflite(tiny_tflite: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidConfigError, match=r"is a \.tflite file"):
+        quantize(tiny_tflite, tmp_path / name, scheme="float16")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_keras_file_is_told_to_be_converted(tmp_path: Path) -> None:
+    model = tmp_path / "model.keras"
+    model.write_bytes(b"PK\x03\x04")
+    with pytest.raises(UnsupportedOpError, match="edgevision convert"):
+        quantize(model, tmp_path / "q.tflite", scheme="float16")
