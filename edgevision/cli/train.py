@@ -22,6 +22,61 @@ if TYPE_CHECKING:
 DEFAULTS = TrainingConfig(name="")
 
 
+Name = Annotated[str, typer.Argument(help="A name from `edgevision models`.")]
+Data = Annotated[
+    Path, typer.Option("--data", help="Folder of class folders, or with a labels.csv.")
+]
+ValData = Annotated[
+    Path | None,
+    typer.Option("--val-data", help="Validation images; else a share of --data is held out."),
+]
+ValFraction = Annotated[
+    float, typer.Option("--val-fraction", help="Share held out without --val-data.")
+]
+Weights = Annotated[
+    str,
+    typer.Option("--weights", help="Start from none, imagenet, or a .keras or .h5 file."),
+]
+Epochs = Annotated[
+    int, typer.Option("--epochs", help="Passes over the data with the whole network.")
+]
+HeadEpochs = Annotated[
+    int, typer.Option("--head-epochs", help="Passes that train the new head alone, first.")
+]
+BatchSize = Annotated[int, typer.Option("--batch-size", help="Images per step.")]
+LearningRate = Annotated[
+    float, typer.Option("--learning-rate", help="Peak of the head's schedule.")
+]
+FineTuneLearningRate = Annotated[
+    float | None,
+    typer.Option(
+        "--fine-tune-learning-rate",
+        help="Peak for the whole network; 0.0001 with --weights, 0.02 without.",
+    ),
+]
+Dropout = Annotated[float | None, typer.Option("--dropout", help="Dropout rate before the head.")]
+LabelSmoothing = Annotated[
+    float, typer.Option("--label-smoothing", help="Share of the target spread evenly.")
+]
+Mixup = Annotated[float, typer.Option("--mixup", help="Beta parameter of mixup; 0 is off.")]
+ClassWeights = Annotated[
+    bool, typer.Option("--class-weights", help="Make rare classes count more.")
+]
+Augment = Annotated[
+    bool, typer.Option("--augment/--no-augment", help="Vary the training images at random.")
+]
+Flip = Annotated[
+    bool, typer.Option("--flip/--no-flip", help="Mirror images; not for text and signs.")
+]
+EarlyStopping = Annotated[
+    int, typer.Option("--early-stopping", help="Epochs without progress to stop; 0 never.")
+]
+Seed = Annotated[int, typer.Option("--seed", help="Decides everything random.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
     command(app, "train", panel="Choose and build")(train_network)
@@ -30,66 +85,28 @@ def register(app: typer.Typer) -> None:
 def train_network(
     terminal: Terminal,
     *,
-    name: Annotated[str, typer.Argument(help="A name from `edgevision models`.")],
-    data: Annotated[
-        Path, typer.Option("--data", help="Folder of class folders, or with a labels.csv.")
-    ],
+    name: Name,
+    data: Data,
     output: Output,
-    val_data: Annotated[
-        Path | None,
-        typer.Option("--val-data", help="Validation images; else a share of --data is held out."),
-    ] = None,
-    val_fraction: Annotated[
-        float, typer.Option("--val-fraction", help="Share held out without --val-data.")
-    ] = DEFAULTS.val_fraction,
-    weights: Annotated[
-        str,
-        typer.Option("--weights", help="Start from none, imagenet, or a .keras or .h5 file."),
-    ] = "none",
+    val_data: ValData = None,
+    val_fraction: ValFraction = DEFAULTS.val_fraction,
+    weights: Weights = "none",
     alpha: Alpha = 1.0,
     input_size: InputSize = None,
-    epochs: Annotated[
-        int, typer.Option("--epochs", help="Passes over the data with the whole network.")
-    ] = DEFAULTS.epochs,
-    head_epochs: Annotated[
-        int, typer.Option("--head-epochs", help="Passes that train the new head alone, first.")
-    ] = DEFAULTS.head_epochs,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Images per step.")] = 32,
-    learning_rate: Annotated[
-        float, typer.Option("--learning-rate", help="Peak of the head's schedule.")
-    ] = DEFAULTS.learning_rate,
-    fine_tune_learning_rate: Annotated[
-        float | None,
-        typer.Option(
-            "--fine-tune-learning-rate",
-            help="Peak for the whole network; 0.0001 with --weights, 0.02 without.",
-        ),
-    ] = DEFAULTS.fine_tune_learning_rate,
-    dropout: Annotated[
-        float | None, typer.Option("--dropout", help="Dropout rate before the head.")
-    ] = DEFAULTS.dropout,
-    label_smoothing: Annotated[
-        float, typer.Option("--label-smoothing", help="Share of the target spread evenly.")
-    ] = DEFAULTS.label_smoothing,
-    mixup: Annotated[
-        float, typer.Option("--mixup", help="Beta parameter of mixup; 0 is off.")
-    ] = DEFAULTS.mixup,
-    class_weights: Annotated[
-        bool, typer.Option("--class-weights", help="Make rare classes count more.")
-    ] = DEFAULTS.class_weights,
-    augment: Annotated[
-        bool, typer.Option("--augment/--no-augment", help="Vary the training images at random.")
-    ] = DEFAULTS.augment,
-    flip: Annotated[
-        bool, typer.Option("--flip/--no-flip", help="Mirror images; not for text and signs.")
-    ] = DEFAULTS.flip,
-    early_stopping: Annotated[
-        int, typer.Option("--early-stopping", help="Epochs without progress to stop; 0 never.")
-    ] = DEFAULTS.early_stopping,
-    seed: Annotated[int, typer.Option("--seed", help="Decides everything random.")] = DEFAULTS.seed,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run that was stopped or killed.")
-    ] = False,
+    epochs: Epochs = DEFAULTS.epochs,
+    head_epochs: HeadEpochs = DEFAULTS.head_epochs,
+    batch_size: BatchSize = DEFAULTS.batch_size,
+    learning_rate: LearningRate = DEFAULTS.learning_rate,
+    fine_tune_learning_rate: FineTuneLearningRate = DEFAULTS.fine_tune_learning_rate,
+    dropout: Dropout = DEFAULTS.dropout,
+    label_smoothing: LabelSmoothing = DEFAULTS.label_smoothing,
+    mixup: Mixup = DEFAULTS.mixup,
+    class_weights: ClassWeights = DEFAULTS.class_weights,
+    augment: Augment = DEFAULTS.augment,
+    flip: Flip = DEFAULTS.flip,
+    early_stopping: EarlyStopping = DEFAULTS.early_stopping,
+    seed: Seed = DEFAULTS.seed,
+    resume: Resume = False,
     skip_broken: SkipBroken = False,
 ) -> int:
     """Train a classifier on a folder of photos; the best weights are kept."""
