@@ -41,7 +41,8 @@ def test_prediction_needs_only_the_base_packages():
 @pytest.mark.parametrize("blocked", [HEAVY])
 def test_prediction_runs_where_they_are_not_installed(blocked):
     block = f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))"
-    list_modules(
+    loaded = list_modules(
         f"{block}; import edgevision, numpy; m = edgevision.load({str(MODEL)!r});"
         "m.predict(numpy.zeros((9, 9, 3), numpy.uint8))"
     )
+    assert "edgevision.runtime.classify" in loaded

@@ -137,7 +137,8 @@ def complete_contract(
         A contract whose ``assumed`` names what nobody stated (such as ``preprocessing.mean``).
 
     Raises:
-        InvalidConfigError: An override is unknown or out of range, or the labels do not fit.
+        InvalidConfigError: An override is unknown or out of range, or the labels or the stated
+            task do not fit the outputs.
         InvalidModelError: The task can not be told from the outputs.
     """
     given = {key: value for key, value in overrides.items() if value is not None}
@@ -146,6 +147,7 @@ def complete_contract(
         raise InvalidConfigError("a contract has no such field", received=sorted(unknown)[0])
     if "task" in given:
         given["task"] = parse_choice(Task, given["task"], "task")
+        _check_task(given["task"], graph)
     if "crop_fraction" in given:
         given.setdefault("resize", ResizeRule.CROP)
     if contract is None:
@@ -289,6 +291,20 @@ def _check_channels(contract: Contract, graph: Graph) -> None:
         raise InvalidConfigError(
             "mean and std take one value each: the model takes gray images",
             received=f"{num_values} values",
+        )
+
+
+def _check_task(task: Task, graph: Graph) -> None:
+    """Refuse a stated task that the outputs contradict; where they tell nothing it is believed."""
+    try:
+        told = guess_task(graph)
+    except InvalidModelError:
+        return
+    if task is not told:
+        raise InvalidConfigError(
+            "the model's outputs are those of another task",
+            received=f"task={task}; the outputs say {told}",
+            remedy="leave the task out, or check that this is the right file",
         )
 
 

@@ -125,7 +125,7 @@ def fetch_published(spec: ModelSpec, config: NetworkConfig) -> Path:
         raise DataError(
             "the published weights can not be downloaded",
             received=f"{address}: {error}",
-            remedy="download the file elsewhere and pass it as weights=FILE",
+            remedy="download the file elsewhere and pass it with --weights FILE",
         ) from error
     return Path(path)
 
@@ -156,7 +156,7 @@ def find_published(spec: ModelSpec, config: NetworkConfig) -> PublishedFile:
             f"no ImageNet weights are published for this form of {spec.name}",
             received=f"alpha={config.alpha}, input_size={height}x{width}",
             remedy=f"published are {_list_published(files)}; "
-            "weights=FILE takes any of their files at any input size",
+            "--weights FILE takes any of their files at any input size",
         )
     return files[key]
 

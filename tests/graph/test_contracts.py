@@ -294,3 +294,10 @@ def test_real_contracts(
     write_contract(source, contract, output)
     assert read_contract(output) == contract
     assert output.stat().st_size < source.stat().st_size + 4096
+
+
+def test_stated_task_must_not_contradict_the_outputs():
+    graph = read_tflite(build_classifier())
+    with pytest.raises(InvalidConfigError, match="the outputs say classify"):
+        complete_contract(None, graph, {"task": "detect"})
+    assert complete_contract(None, graph, {"task": "classify"}).task is Task.CLASSIFY

@@ -179,7 +179,7 @@ def test_no_network_is_an_error_with_a_remedy(
         raise Exception(f"URL fetch failure on {address}: None -- no route")
 
     monkeypatch.setattr(keras.utils, "get_file", fail)
-    with pytest.raises(DataError, match=r"mobilenet_2_5_224_tf\.h5.*no route.*weights=FILE"):
+    with pytest.raises(DataError, match=r"mobilenet_2_5_224_tf\.h5.*no route.*--weights FILE"):
         create_model("mobilenet_v1", alpha=0.25, weights="imagenet")
     assert capsys.readouterr().out == ""
 

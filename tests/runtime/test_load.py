@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from tiny_models import build_detector, build_segmenter
 
 import edgevision as ev
 from edgevision.errors import InvalidConfigError, InvalidModelError, UnsupportedOpError
@@ -33,10 +34,14 @@ def test_what_is_assumed_is_said(onnx_model):
     assert "preprocessing.std" not in assumed
 
 
-@pytest.mark.parametrize("task", [Task.DETECT, Task.SEGMENT])
-def test_other_tasks_come_later(float_model, task):
+@pytest.mark.parametrize(
+    ("task", "build"), [(Task.DETECT, build_detector), (Task.SEGMENT, build_segmenter)]
+)
+def test_other_tasks_come_later(tmp_path, task, build):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(build())
     with pytest.raises(UnsupportedOpError, match=f"task={task}"):
-        ev.load(float_model, task=task)
+        ev.load(path, task=task)
 
 
 @pytest.mark.parametrize(

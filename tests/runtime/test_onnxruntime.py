@@ -26,8 +26,10 @@ def test_run_computes(onnx_model):
 def test_invoke_before_and_after_run(onnx_model):
     session = OnnxRuntimeSession(onnx_model)
     session.invoke()
-    session.run({"image": np.ones((1, 3, 4, 4), np.float32)})
+    image = np.ones((1, 3, 4, 4), np.float32)
+    before = session.run({"image": image})
     session.invoke()
+    np.testing.assert_array_equal(session.run({"image": image})["logits"], before["logits"])
 
 
 def test_wrong_shape_is_named(onnx_model):
