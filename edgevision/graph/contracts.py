@@ -295,12 +295,15 @@ def _check_channels(contract: Contract, graph: Graph) -> None:
 
 
 def _check_task(task: Task, graph: Graph) -> None:
-    """Refuse a stated task that the outputs contradict; where they tell nothing it is believed."""
+    """Refuse to call a plain classifier, one row of scores, anything else.
+
+    Other outputs leave room for doubt (a map of 1x1 may be a classifier's), so they are believed.
+    """
     try:
         told = guess_task(graph)
     except InvalidModelError:
         return
-    if task is not told:
+    if told is Task.CLASSIFY and task is not told:
         raise InvalidConfigError(
             "the model's outputs are those of another task",
             received=f"task={task}; the outputs say {told}",
