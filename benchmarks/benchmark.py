@@ -137,7 +137,8 @@ def benchmark(
     chosen = tuple(parse_choice(Device, device, "device") for device in devices)
     profiles = [profile(file) for file in files]
     if data is not None:
-        read_dataset(data)  # a wrong folder is told before the measuring, not after
+        # A wrong folder is told before the measuring, not after.
+        read_dataset(data, skip_broken=skip_broken)
     environment = describe_environment()
     rows = [
         BenchmarkRow(file=str(file), device=device, threads=resolve_threads(count), profile=counted)

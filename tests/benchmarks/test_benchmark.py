@@ -15,7 +15,7 @@ from edgevision.benchmarks.report.figures import choose_columns
 from edgevision.benchmarks.report.markdown import render_markdown
 from edgevision.benchmarks.report.page import Check, render_page
 from edgevision.benchmarks.report.writer import write_report
-from edgevision.errors import InvalidConfigError, MissingFileError
+from edgevision.errors import DataError, InvalidConfigError, MissingFileError
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +125,18 @@ def test_file_without_accuracy_keeps_its_other_figures(
 def test_wrong_data_is_refused_before_anything_runs(tiny_tflite: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingFileError):
         benchmark([tiny_tflite], data=tmp_path / "none", progress=fail_on_progress)
+
+
+def test_missing_images_of_a_table_can_be_skipped(
+    tiny_tflite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "WARMUP_SECONDS", 0.01)
+    Image.new("RGB", (8, 8)).save(tmp_path / "here.png")
+    (tmp_path / "labels.csv").write_text("file,label\nhere.png,2\ngone.png,0\n")
+    with pytest.raises(DataError, match=r"gone\.png"):
+        benchmark([tiny_tflite], data=tmp_path, progress=fail_on_progress)
+    rows = benchmark([tiny_tflite], data=tmp_path, seconds=0.01, skip_broken=True).rows
+    assert rows[0].accuracy["samples"] == 1
 
 
 def fail_on_progress(stage: str, _done: int, _total: int) -> None:
