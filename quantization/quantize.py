@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edgevision.data.preprocess import Preprocessor
 from edgevision.errors import CalibrationError
 from edgevision.graph.contracts import attach_contract
 from edgevision.outputs import atomic_path
@@ -25,6 +26,7 @@ from edgevision.quantization.schemes import SCHEMES, SchemeRow
 from edgevision.quantization.softmax import clip_logits
 from edgevision.quantization.source import FloatModel, check_output, open_source
 from edgevision.specs import Progress, Scheme, parse_choice
+from edgevision.threads import resolve_threads
 
 Array = np.ndarray[Any, Any]
 
@@ -143,8 +145,6 @@ def quantize(
         OutputError: The output can not be written.
         BackendUnavailableError: ai-edge-quantizer is not installed.
     """
-    from edgevision.threads import resolve_threads
-
     start = time.perf_counter()
     row = SCHEMES[parse_choice(Scheme, scheme, "scheme")]
     check_gate(eval_data, max_drop)
@@ -312,8 +312,6 @@ def _open_images(
     limit: int | None,
     skip_broken: bool,
 ) -> CalibrationImages | None:
-    from edgevision.data.preprocess import Preprocessor
-
     if calibration is None:
         if options.row.needs_ranges:
             raise CalibrationError(
