@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 from edgevision.errors import InvalidConfigError
@@ -62,15 +62,100 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnchorGrid:
+    """The anchors of one feature map: the same boxes around the centre of each of its cells.
+
+    The centre of row ``i`` and column ``j`` is ``((i + 0.5) / rows, (j + 0.5) / columns)``. Anchors
+    are counted by row, then column, then box.
+
+    Attributes:
+        size: (rows, columns) of the feature map.
+        boxes: (height, width) of each anchor, as shares of the image.
+    """
+
+    size: tuple[int, int]
+    boxes: tuple[tuple[float, float], ...]
+
+    def __post_init__(self) -> None:
+        rows, columns = self.size
+        object.__setattr__(self, "size", (int(rows), int(columns)))
+        object.__setattr__(self, "boxes", tuple((float(h), float(w)) for h, w in self.boxes))
+        sides = [side for box in self.boxes for side in box]
+        if min(self.size) < 1 or not sides or not all(0 < side < inf for side in sides):
+            raise InvalidConfigError(
+                "a grid of anchors has cells, and boxes with a size above 0",
+                received=f"size={self.size}, boxes={self.boxes}",
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detection:
+    """From a detector's raw outputs to boxes (Liu et al. 2016, arXiv:1512.02325).
+
+    A model that ends in non-maximum suppression has done this already; the fields then say how.
+
+    Attributes:
+        anchors: Grids in the order of the model's anchors; empty where the file does not say.
+        box_scales: By what the offsets of centre y, centre x, height and width are divided.
+        background: Whether the first column of the raw scores is the background; it has no label.
+        score_threshold: Boxes that score below it are left out; in [0, 1].
+        iou_threshold: Overlap above which the box with the lower score is left out; in (0, 1].
+        max_detections: Most boxes in one image.
+        class_agnostic: Whether boxes of different classes suppress each other.
+    """
+
+    anchors: tuple[AnchorGrid, ...] = ()
+    box_scales: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)
+    background: bool = True
+    score_threshold: float = 0.01
+    iou_threshold: float = 0.6
+    max_detections: int = 100
+    class_agnostic: bool = False
+
+    def __post_init__(self) -> None:
+        y, x, h, w = (float(v) for v in self.box_scales)
+        object.__setattr__(self, "box_scales", (y, x, h, w))
+        object.__setattr__(self, "anchors", tuple(_as_grid(grid) for grid in self.anchors))
+        if not all(0 < v < inf for v in self.box_scales):
+            raise InvalidConfigError(
+                "box_scales must be above 0", received=f"box_scales={self.box_scales}"
+            )
+        if not 0 <= self.score_threshold <= 1 or not 0 < self.iou_threshold <= 1:
+            raise InvalidConfigError(
+                "score_threshold must be in [0, 1] and iou_threshold in (0, 1]",
+                received=f"score_threshold={self.score_threshold}, "
+                f"iou_threshold={self.iou_threshold}",
+            )
+        if isinstance(self.max_detections, bool) or int(self.max_detections) < 1:
+            raise InvalidConfigError(
+                "max_detections must be at least 1",
+                received=f"max_detections={self.max_detections}",
+            )
+
+    @property
+    def num_anchors(self) -> int:
+        """Number of anchors, 0 where the file does not say."""
+        return sum(grid.size[0] * grid.size[1] * len(grid.boxes) for grid in self.anchors)
+
+
+def _as_grid(value: AnchorGrid | Mapping[str, Any]) -> AnchorGrid:
+    """Accept a grid, or its dictionary out of JSON."""
+    return value if isinstance(value, AnchorGrid) else AnchorGrid(**value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
     """Everything that a reader of the file needs besides shapes and dtypes.
 
     Attributes:
         task: What the model answers.
-        labels: Class names in the order of the output, possibly empty.
+        labels: Class names in the order of the output, possibly empty. A segmenter's begin with
+            its background, where it has one; a detector's leave it out.
         preprocessing: From image to input tensor.
-        scores: Whether a classifier's outputs are probabilities or logits.
+        scores: Whether the scores of a classifier, detector or segmenter are probabilities or
+            logits.
         name: Name of the model, for people.
+        detection: Of a detector: how its outputs become boxes.
         assumed: Names of the fields that the file does not state and that were filled in.
     """
 
@@ -79,6 +164,7 @@ class Contract:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     scores: ScoreKind = ScoreKind.PROBABILITIES
     name: str = ""
+    detection: Detection | None = None
     assumed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -101,8 +187,15 @@ class Contract:
         try:
             known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
             inner = known.pop("preprocessing", {})
-            names = {f.name for f in fields(Preprocessing)}
-            preprocessing = Preprocessing(**{k: v for k, v in inner.items() if k in names})
+            if known.get("detection") is not None:
+                known["detection"] = Detection(**_pick_fields(Detection, known["detection"]))
+            preprocessing = Preprocessing(**_pick_fields(Preprocessing, inner))
             return cls(**known, preprocessing=preprocessing)
         except (TypeError, ValueError, AttributeError) as error:
             raise InvalidConfigError("not a model contract", received=error) from error
+
+
+def _pick_fields(kind: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a dataclass knows; later versions may write more."""
+    names = {f.name for f in fields(kind)}
+    return {name: value for name, value in values.items() if name in names}

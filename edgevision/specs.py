@@ -80,10 +80,24 @@ class Layout(StrEnum):
 
 
 class ScoreKind(StrEnum):
-    """What a classifier's output numbers are."""
+    """What the scores of a model are."""
 
     PROBABILITIES = "probabilities"
     LOGITS = "logits"
+
+
+class Heads(StrEnum):
+    """In what a converted detector ends."""
+
+    NMS = "nms"
+    RAW = "raw"
+
+
+class Upsampling(StrEnum):
+    """How the decoder of a U-Net doubles the resolution."""
+
+    BILINEAR = "bilinear"
+    TRANSPOSED = "transposed"
 
 
 Choice = TypeVar("Choice", bound=StrEnum)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edgevision.contract import Contract, Preprocessing
+from edgevision.contract import AnchorGrid, Contract, Detection, Preprocessing
 from edgevision.errors import InvalidConfigError
 from edgevision.specs import ColorOrder, ResizeRule, ScoreKind, Task
 
@@ -27,6 +27,17 @@ FULL = Contract(
 
 def test_round_trip_through_json() -> None:
     assert Contract.from_dict(json.loads(json.dumps(FULL.to_dict()))) == FULL
+
+
+def test_a_detector_round_trips_with_its_anchors() -> None:
+    grids = (
+        AnchorGrid(size=(2, 3), boxes=((0.1, 0.2), (0.2, 0.1))),
+        AnchorGrid(size=(1, 1), boxes=((0.9, 0.9),)),
+    )
+    detection = Detection(anchors=grids, score_threshold=0.3, class_agnostic=True)
+    contract = Contract(task=Task.DETECT, labels=("cat",), detection=detection)
+    assert Contract.from_dict(json.loads(json.dumps(contract.to_dict()))) == contract
+    assert detection.num_anchors == 2 * 3 * 2 + 1
 
 
 def test_keys_of_a_later_version_are_ignored() -> None:
@@ -53,6 +64,12 @@ def test_plain_text_becomes_the_enumeration() -> None:
         {"task": "classify", "preprocessing": {"mean": "x"}},
         {"task": "classify", "preprocessing": None},
         {"task": "classify", "labels": 7},
+        {"task": "detect", "detection": {"box_scales": [10, 10, 5]}},
+        {"task": "detect", "detection": {"box_scales": [10, 10, 5, 0]}},
+        {"task": "detect", "detection": {"score_threshold": 2}},
+        {"task": "detect", "detection": {"max_detections": 0}},
+        {"task": "detect", "detection": {"anchors": [{"size": [1, 1], "boxes": []}]}},
+        {"task": "detect", "detection": {"anchors": [{"size": [0, 1], "boxes": [[1, 1]]}]}},
     ],
 )
 def test_nonsense_is_refused(wrong: dict[str, object]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgevision.errors import InvalidConfigError
 from edgevision.models.net import Activation, PoolKind
+from edgevision.specs import Upsampling
 
 MIN_INPUT_SIZE = 32
 OUTPUT_STRIDES = (16, 32)
@@ -23,13 +24,15 @@ class NetworkConfig:
         alpha: Width multiplier; each family rounds channels as its paper does.
         input_size: ``(height, width)`` in pixels, at least 32 each.
         channels: Channels of the input image.
-        num_classes: Outputs of the classifier, at least 1.
+        num_classes: Outputs of a classifier, object classes of a detector (its background not
+            counted), or classes of a segmenter (the background counted); at least 1.
         dropout: Rate before the classifier, in [0, 1).
         classifier_activation: ``softmax``, ``sigmoid`` or ``linear`` (logits).
         include_top: Whether the classifier is there; without it the features come out.
         pooling: Without the classifier: how the last feature map is pooled, ``None`` for the map.
         output_stride: 32, or 16 where the last stage dilates instead of stepping (Chen et al.
             2017, arXiv:1706.05587), for segmentation.
+        upsampling: How the decoder of a segmenter doubles the resolution.
     """
 
     alpha: float
@@ -41,6 +44,7 @@ class NetworkConfig:
     include_top: bool = True
     pooling: PoolKind | None = None
     output_stride: int = 32
+    upsampling: Upsampling = Upsampling.BILINEAR
 
     def __post_init__(self) -> None:
         if not _is_number(self.alpha) or not isfinite(self.alpha) or self.alpha <= 0:
