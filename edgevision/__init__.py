@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "create_model": "edgevision.models.registry",
-    "list_models": "edgevision.models.registry",
+    "list_models": "edgevision.models.catalog",
     "train": "edgevision.training.classify",
     "convert": "edgevision.converters.convert",
     "quantize": "edgevision.quantization.quantize",
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from edgevision.converters.convert import convert
     from edgevision.converters.verify import verify
     from edgevision.errors import EdgeVisionError
-    from edgevision.models.registry import create_model, list_models
+    from edgevision.models.catalog import list_models
+    from edgevision.models.registry import create_model
     from edgevision.quantization.quantize import quantize
     from edgevision.runtime.classify import Classifier
     from edgevision.runtime.load import load

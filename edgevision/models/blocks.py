@@ -144,14 +144,25 @@ def norm_act(net: Net[T], x: T, *, norm: Norm, activation: Activation, name: str
 
 
 def separable(
-    net: Net[T], x: T, filters: int, step: Step, *, name: str, norm: Norm, activation: Activation
+    net: Net[T],
+    x: T,
+    filters: int,
+    step: Step,
+    *,
+    name: str,
+    norm: Norm,
+    activation: Activation,
+    round_up: bool = False,
 ) -> T:
     """Apply MobileNetV1's block: depthwise 3×3, then pointwise to ``filters``.
 
-    The reference pads below and to the right only, whatever the size.
+    The reference pads below and to the right only, whatever the size; ``round_up`` pads an odd
+    side on both ends, as ``same`` would.
     """
     if step.stride > 1:
-        x = net.zero_pad(x, ((0, 1), (0, 1)), name=f"{name}_pad")
+        height, width = net.shape_of(x)[:2]
+        margins = pad_for_stride(height, width, 3) if round_up else ((0, 1), (0, 1))
+        x = net.zero_pad(x, margins, name=f"{name}_pad")
     x = depthwise_norm_act(
         net, x, 3, step=step, norm=norm, activation=activation, name=f"{name}_depthwise"
     )

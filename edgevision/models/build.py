@@ -98,7 +98,7 @@ def build_file(
     with atomic_path(output) as temporary:
         model, notes = _create(name, weights, choices)
         model.save(temporary)
-        write_contract(temporary, default_contract(name, labels=labels))
+        write_contract(temporary, default_contract(name, labels=labels, input_size=input_size))
     return BuildResult(
         output=str(output),
         params=count_params(graph).total,

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from numbers import Integral, Real
+from types import MappingProxyType
 from typing import Any
 
 from edgevision.errors import InvalidConfigError
 from edgevision.models.net import Activation, PoolKind
-from edgevision.specs import Upsampling
+from edgevision.specs import Task, Upsampling
 
 MIN_INPUT_SIZE = 32
 OUTPUT_STRIDES = (16, 32)
+
+DEFAULT_ACTIVATION = "default"
+"""Stands for the function that ``ACTIVATIONS`` gives the task; ``None`` stands for logits."""
+
+ACTIVATIONS: Mapping[Task, Activation] = MappingProxyType(
+    {
+        Task.CLASSIFY: Activation.SOFTMAX,
+        Task.DETECT: Activation.SIGMOID,
+        Task.SEGMENT: Activation.LINEAR,
+    }
+)
+
+NUM_CLASSES: Mapping[Task, int] = MappingProxyType(
+    {Task.CLASSIFY: 1000, Task.DETECT: 90, Task.SEGMENT: 21}
+)
+"""Classes of ImageNet, of COCO's detection labels, and of Pascal VOC with its background."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +44,8 @@ class NetworkConfig:
         num_classes: Outputs of a classifier, object classes of a detector (its background not
             counted), or classes of a segmenter (the background counted); at least 1.
         dropout: Rate before the classifier, in [0, 1).
-        classifier_activation: ``softmax``, ``sigmoid`` or ``linear`` (logits).
+        classifier_activation: What makes the scores: ``softmax``, ``sigmoid`` or ``linear``
+            (logits).
         include_top: Whether the classifier is there; without it the features come out.
         pooling: Without the classifier: how the last feature map is pooled, ``None`` for the map.
         output_stride: 32, or 16 where the last stage dilates instead of stepping (Chen et al.
@@ -91,12 +109,17 @@ def parse_size(input_size: int | Sequence[int]) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
-def parse_activation(classifier_activation: str | None) -> Activation:
-    """Return the classifier's activation; ``None`` means logits.
+def parse_activation(classifier_activation: str | None, task: Task = Task.CLASSIFY) -> Activation:
+    """Return what makes the scores: ``None`` means logits, ``"default"`` what suits the task.
 
     Raises:
         InvalidConfigError: Not a function that gives scores.
+
+    >>> parse_activation("default", Task.DETECT).value, parse_activation(None).value
+    ('sigmoid', 'linear')
     """
+    if classifier_activation == DEFAULT_ACTIVATION:
+        return ACTIVATIONS[task]
     allowed = {a.value: a for a in (Activation.SOFTMAX, Activation.SIGMOID, Activation.LINEAR)}
     name = "linear" if classifier_activation is None else str(classifier_activation)
     if name not in allowed:

@@ -51,8 +51,18 @@ def scale_filters(filters: int, alpha: float) -> int:
     return scaled
 
 
-def mobilenet_v1_backbone(net: Net[T], x: T, config: NetworkConfig) -> Features[T]:
-    """Write the network up to its last feature map; blocks are numbered from 1."""
+def mobilenet_v1_backbone(
+    net: Net[T], x: T, config: NetworkConfig, *, round_up: bool = False
+) -> Features[T]:
+    """Write the network up to its last feature map; blocks are numbered from 1.
+
+    Args:
+        net: The reading.
+        x: The image.
+        config: Alpha and output stride.
+        round_up: Half of an odd side rounds up, as in TensorFlow's own detectors, where 300 pixels
+            give 19×19 cells; ``keras.applications`` rounds down. Even sides know no difference.
+    """
     relu6 = Activation.RELU6
     filters = scale_filters(STEM_FILTERS, config.alpha)
     x = conv_norm_act(net, x, filters, 3, stride=2, norm=_NORM, activation=relu6, name="stem")
@@ -61,7 +71,9 @@ def mobilenet_v1_backbone(net: Net[T], x: T, config: NetworkConfig) -> Features[
     for number, (row, step) in enumerate(zip(ROWS, steps, strict=True), start=1):
         filters = scale_filters(row.filters, config.alpha)
         name = f"block_{number}"
-        x = separable(net, x, filters, step, norm=_NORM, activation=relu6, name=name)
+        x = separable(
+            net, x, filters, step, norm=_NORM, activation=relu6, name=name, round_up=round_up
+        )
         levels[step.reached] = x
     return Features(last=x, levels=levels, expanded=levels)
 

@@ -7,20 +7,18 @@ is a file with a ``SPECS`` table, named once in ``_FAMILIES``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from edgevision.contract import Contract
+from edgevision.contract import Contract, Detection
 from edgevision.errors import InvalidConfigError
 from edgevision.graph.graph import Graph
-from edgevision.graph.macs import count_macs
-from edgevision.graph.params import count_params
-from edgevision.models import mobilenet_v1, mobilenet_v2, mobilenet_v3
+from edgevision.models import mobilenet_v1, mobilenet_v2, mobilenet_v3, ssd
 from edgevision.models.config import (
+    DEFAULT_ACTIVATION,
+    NUM_CLASSES,
     NetworkConfig,
     parse_activation,
     parse_pooling,
@@ -30,7 +28,7 @@ from edgevision.models.graph_net import GraphNet
 from edgevision.models.heads import HEAD_PREFIX, pooled_features
 from edgevision.models.net import Activation, Net, T
 from edgevision.models.spec import ModelSpec
-from edgevision.specs import ScoreKind, Task, parse_choice
+from edgevision.specs import ScoreKind, Task, Upsampling, parse_choice
 
 if TYPE_CHECKING:
     from edgevision.models.weights import WeightsReport
@@ -41,68 +39,11 @@ IMAGENET = "imagenet"
 
 FEATURE_STRIDES = (4, 8, 16, 32)
 
-_FAMILIES = (mobilenet_v1, mobilenet_v2, mobilenet_v3)
+_FAMILIES = (mobilenet_v1, mobilenet_v2, mobilenet_v3, ssd)
 
 SPECS: Mapping[str, ModelSpec] = MappingProxyType(
     {spec.name: spec for family in _FAMILIES for spec in family.SPECS}
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelInfo:
-    """A line of the zoo's list; figures are for the defaults and 1,000 classes.
-
-    Attributes:
-        name: What ``create_model`` takes.
-        task: What it answers.
-        family: Networks that share a paper.
-        input_size: ``(height, width)``.
-        alpha: Width multiplier.
-        macs: Multiply-accumulates of convolutions and matrix products.
-        params: All weights, BatchNorm statistics included.
-        trainable_params: Those among them that training changes.
-        paper: Where it is described.
-    """
-
-    name: str
-    task: Task
-    family: str
-    input_size: tuple[int, int]
-    alpha: float
-    macs: int
-    params: int
-    trainable_params: int
-    paper: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values."""
-        return {
-            "name": self.name,
-            "task": self.task.value,
-            "family": self.family,
-            "input_size": list(self.input_size),
-            "alpha": self.alpha,
-            "macs": self.macs,
-            "params": self.params,
-            "trainable_params": self.trainable_params,
-            "paper": self.paper,
-        }
-
-
-def list_models(task: Task | str | None = None) -> list[ModelInfo]:
-    """List the zoo, counted on the spot, in the order of its papers.
-
-    Args:
-        task: Only networks for this task.
-
-    Raises:
-        InvalidConfigError: There is no such task.
-
-    >>> [m.name for m in list_models("classify")][:2]
-    ['mobilenet_v1', 'mobilenet_v2']
-    """
-    wanted = None if task is None else parse_choice(Task, task, "task")
-    return [_describe(name) for name, s in SPECS.items() if wanted in (None, s.task)]
 
 
 def get_spec(name: str) -> ModelSpec:
@@ -127,31 +68,55 @@ def configure(
     *,
     alpha: float | None = None,
     input_size: InputSize | None = None,
-    num_classes: int = 1000,
+    num_classes: int | None = None,
     channels: int = 3,
     dropout: float | None = None,
-    classifier_activation: str | None = "softmax",
+    classifier_activation: str | None = DEFAULT_ACTIVATION,
     include_top: bool = True,
     pooling: str | None = None,
     output_stride: int = 32,
+    upsampling: Upsampling | str | None = None,
 ) -> NetworkConfig:
     """Check the choices for ``name`` and fill in its defaults.
 
     Raises:
-        InvalidConfigError: A value is out of range; the message says which and why.
+        InvalidConfigError: A value is out of range, or means nothing to this network; the message
+            says which and why.
     """
     spec = get_spec(name)
-    return NetworkConfig(
+    config = NetworkConfig(
         alpha=spec.alpha if alpha is None else alpha,
         input_size=spec.input_size if input_size is None else parse_size(input_size),
-        num_classes=num_classes,
+        num_classes=NUM_CLASSES[spec.task] if num_classes is None else num_classes,
         channels=channels,
         dropout=spec.dropout if dropout is None else dropout,
-        classifier_activation=parse_activation(classifier_activation),
+        classifier_activation=parse_activation(classifier_activation, spec.task),
         include_top=include_top,
         pooling=parse_pooling(pooling),
         output_stride=output_stride,
+        upsampling=parse_choice(Upsampling, upsampling or Upsampling.BILINEAR, "upsampling"),
     )
+    _check_task(spec, config, upsampling)
+    return config
+
+
+def _check_task(spec: ModelSpec, config: NetworkConfig, upsampling: str | None) -> None:
+    """Refuse choices that a network of this task would ignore."""
+    strange = {}
+    if spec.task is not Task.CLASSIFY:
+        strange["include_top"] = not config.include_top
+        strange["pooling"] = config.pooling is not None
+    if spec.task is Task.DETECT:
+        strange["dropout"] = config.dropout > 0
+        strange["output_stride"] = config.output_stride != 32
+    if spec.task is not Task.SEGMENT:
+        strange["upsampling"] = upsampling is not None
+    for choice in (choice for choice, given in strange.items() if given):
+        raise InvalidConfigError(
+            f"{choice} means nothing to a network of task {spec.task.value}",
+            received=f"name={spec.name}, {choice}={getattr(config, choice)}",
+            remedy="leave it out",
+        )
 
 
 def build_graph(name: str, **choices: Any) -> Graph:
@@ -165,8 +130,8 @@ def build_graph(name: str, **choices: Any) -> Graph:
         InvalidConfigError: Unknown name, or a choice out of range.
 
     >>> graph = build_graph("mobilenet_v1", alpha=0.25, input_size=96, num_classes=2)
-    >>> count_params(graph).total, count_macs(graph).total
-    (219058, 7489664)
+    >>> graph.output_specs()[0].shape
+    (1, 2)
     """
     net = GraphNet()
     return net.build_graph(name, _write(net, name, configure(name, **choices)))
@@ -177,14 +142,15 @@ def create_model(
     *,
     alpha: float | None = None,
     input_size: InputSize | None = None,
-    num_classes: int = 1000,
+    num_classes: int | None = None,
     channels: int = 3,
     dropout: float | None = None,
     weights: str | Path | None = None,
-    classifier_activation: str | None = "softmax",
+    classifier_activation: str | None = DEFAULT_ACTIVATION,
     include_top: bool = True,
     pooling: str | None = None,
     output_stride: int = 32,
+    upsampling: Upsampling | str | None = None,
 ) -> Any:
     """Build a network as a functional Keras model with an open batch.
 
@@ -192,20 +158,30 @@ def create_model(
         name: A name from ``list_models``.
         alpha: Width multiplier above 0; the network's own default for ``None``.
         input_size: Side in pixels, or ``(height, width)``; at least 32.
-        num_classes: Outputs of the classifier.
+        num_classes: Outputs of a classifier, object classes of a detector (without background),
+            classes of a segmenter (with background); 1,000, 90 and 21 for ``None``.
         channels: Channels of the input image.
         dropout: Rate before the classifier; the paper's for ``None``.
         weights: ``None`` for random ones, ``"imagenet"`` for those that ``keras.applications``
-            publishes, or a ``.keras`` or ``.h5`` file. A classifier of another size is left
-            random; ``edgevision.models.weights.load_weights`` tells what was.
-        classifier_activation: ``"softmax"``, ``"sigmoid"``, or ``None`` for logits.
+            publishes, or a ``.keras`` or ``.h5`` file. A classifier's weights fill the backbone of
+            a detector or segmenter. A head that they do not fit is left random;
+            ``edgevision.models.weights.load_weights`` tells what was.
+        classifier_activation: ``"softmax"``, ``"sigmoid"``, or ``None`` for logits. By default
+            a classifier ends in a softmax, a detector in sigmoids, a segmenter in logits.
         include_top: Whether to build the classifier.
         pooling: Without a classifier: ``"avg"``, ``"max"``, or ``None`` for the feature map.
         output_stride: 32, or 16 with a dilated last stage.
+        upsampling: Of a segmenter: ``"bilinear"``, the default, or ``"transposed"``.
 
     Returns:
         A ``keras.Model`` whose input ``image`` is ``(batch, height, width, channels)`` float32,
-        prepared as ``default_contract(name)`` says.
+        prepared as ``default_contract(name)`` says. Outputs are, by task:
+
+        - classify: ``(batch, num_classes)``;
+        - detect: ``box_encodings`` ``(batch, A, 4)`` and ``class_scores``
+          ``(batch, A, num_classes + 1)`` with the background first, for the anchors of the
+          contract;
+        - segment: ``(batch, height, width, num_classes)``.
 
     Raises:
         InvalidConfigError: Unknown name, a choice out of range, or weights that are not published.
@@ -225,6 +201,7 @@ def create_model(
         include_top=include_top,
         pooling=pooling,
         output_stride=output_stride,
+        upsampling=upsampling,
     )
     if weights is None:
         return _build_model(name, config)
@@ -273,38 +250,58 @@ def build_feature_graph(
 
 
 def default_contract(
-    name: str, *, labels: Sequence[str] = (), classifier_activation: str | None = "softmax"
+    name: str,
+    *,
+    labels: Sequence[str] = (),
+    classifier_activation: str | None = DEFAULT_ACTIVATION,
+    input_size: InputSize | None = None,
 ) -> Contract:
     """Return what the network expects of an image and what its output means.
 
+    Args:
+        name: A name from ``list_models``.
+        labels: Class names.
+        classifier_activation: As the network was built with.
+        input_size: As the network was built with; a detector's anchors depend on it.
+
     Raises:
-        InvalidConfigError: Unknown name.
+        InvalidConfigError: Unknown name, or a choice out of range.
 
     >>> default_contract("mobilenet_v2", labels=("cat", "dog")).preprocessing.mean
     (127.5,)
+    >>> default_contract("ssd_mobilenet_v1").detection.num_anchors
+    1917
     """
     spec = get_spec(name)
-    logits = parse_activation(classifier_activation) is Activation.LINEAR
+    choices: dict[str, Any] = {
+        "classifier_activation": classifier_activation,
+        "input_size": input_size,
+    }
+    config = configure(name, **choices)
+    logits = config.classifier_activation is Activation.LINEAR
+    anchors = None if spec.anchors is None else spec.anchors(config.input_size)
     return Contract(
         task=spec.task,
         labels=tuple(labels),
         preprocessing=spec.preprocessing,
         scores=ScoreKind.LOGITS if logits else ScoreKind.PROBABILITIES,
         name=name,
+        detection=None if anchors is None else Detection(anchors=anchors),
     )
 
 
 def head_layers(model: Any) -> tuple[str, ...]:
-    """Return the names of the layers that form a Keras model's classifier, in order.
+    """Return the names of the layers that a Keras model has behind its backbone, in order.
 
-    They are found by name, so this works for loaded models as well; freezing all others trains
-    the classifier alone.
+    That is the classifier, the predictors and extra maps of a detector, or the decoder of
+    a segmenter. They are found by name, so this works for loaded models as well; freezing all
+    others trains the head alone.
     """
     return tuple(layer.name for layer in model.layers if layer.name.startswith(HEAD_PREFIX))
 
 
 def backbone_layers(model: Any) -> tuple[str, ...]:
-    """Return the names of the layers before a Keras model's classifier, in order."""
+    """Return the names of the layers that a Keras model shares with a classifier, in order."""
     return tuple(layer.name for layer in model.layers if not layer.name.startswith(HEAD_PREFIX))
 
 
@@ -346,21 +343,3 @@ def _build_pretrained(
     source = fetch_published(get_spec(name), config) if imagenet else require_file(weights)
     model = _build_model(name, config)
     return model, load_weights(model, source)
-
-
-@cache
-def _describe(name: str) -> ModelInfo:
-    spec = SPECS[name]
-    graph = build_graph(name)
-    params = count_params(graph)
-    return ModelInfo(
-        name=name,
-        task=spec.task,
-        family=spec.family,
-        input_size=spec.input_size,
-        alpha=spec.alpha,
-        macs=count_macs(graph).total,
-        params=params.total,
-        trainable_params=params.trainable or 0,  # None is for deployed files
-        paper=spec.paper,
-    )

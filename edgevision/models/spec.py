@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgevision.contract import Preprocessing
+from edgevision.contract import AnchorGrid, Preprocessing
 from edgevision.models.config import NetworkConfig
 from edgevision.models.net import Features, Net
 from edgevision.specs import Task
@@ -16,6 +16,9 @@ Backbone = Callable[[Net[Any], Any, NetworkConfig], Features[Any]]
 
 Head = Callable[[Net[Any], Features[Any], NetworkConfig], Any]
 """From feature maps to the output tensor, or to several by name."""
+
+AnchorPlan = Callable[[tuple[int, int]], tuple[AnchorGrid, ...]]
+"""From the ``(height, width)`` of a detector's input to its anchors, map after map."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +62,9 @@ class ModelSpec:
         input_size: ``(height, width)`` that its paper reports.
         alpha: Width multiplier that its paper reports.
         preprocessing: What the network expects of an image.
-        published: ImageNet weights, where there are any.
+        published: ImageNet weights, where there are any; of the backbone, for a network that does
+            more than classify.
+        anchors: Of a detector: where it looks for objects.
     """
 
     name: str
@@ -73,3 +78,4 @@ class ModelSpec:
     alpha: float = 1.0
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     published: PublishedWeights | None = None
+    anchors: AnchorPlan | None = None

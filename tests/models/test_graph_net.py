@@ -87,7 +87,8 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
 
 def test_planning_needs_neither_numpy_nor_tensorflow() -> None:
     code = (
-        "import sys; from edgevision.models.registry import build_graph, list_models;"
+        "import sys; from edgevision.models.catalog import list_models;"
+        "from edgevision.models.registry import build_graph;"
         "list_models(); build_graph('mobilenet_v2', alpha=0.5);"
         "print([m for m in ('numpy', 'tensorflow', 'keras', 'PIL', 'h5py') if m in sys.modules])"
     )

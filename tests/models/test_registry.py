@@ -7,6 +7,7 @@ import pytest
 from edgevision.errors import InvalidConfigError
 from edgevision.graph.macs import count_macs
 from edgevision.graph.params import count_params
+from edgevision.models.catalog import list_models
 from edgevision.models.registry import (
     FEATURE_STRIDES,
     SPECS,
@@ -14,7 +15,6 @@ from edgevision.models.registry import (
     build_graph,
     default_contract,
     get_spec,
-    list_models,
 )
 from edgevision.specs import ResizeRule, ScoreKind, Task
 
