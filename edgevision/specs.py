@@ -21,6 +21,14 @@ class Task(StrEnum):
     SEGMENT = "segment"
 
 
+class Part(StrEnum):
+    """A part of a data set."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
 class ModelFormat(StrEnum):
     """File formats of a deployed or trained model."""
 

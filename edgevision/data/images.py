@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -195,13 +196,21 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _decode_bytes(data: bytes, name: str) -> NDArray[np.uint8]:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     if not data:
         raise DataError("the image file is empty", received=name, remedy="remove or replace it")
+    with explain_faults(name), Image.open(BytesIO(data)) as image:
+        return _decode_pillow(image, name)
+
+
+@contextmanager
+def explain_faults(name: str) -> Iterator[None]:
+    """Turn whatever Pillow raises inside into a ``DataError`` that names the image."""
+    from PIL import Image, UnidentifiedImageError
+
     try:
-        with Image.open(BytesIO(data)) as image:
-            return _decode_pillow(image, name)
+        yield
     except EdgeVisionError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -231,7 +240,7 @@ def _decode_pillow(image: Image.Image, name: str) -> NDArray[np.uint8]:
             pixels = _decode_deep_gray(np.asarray(image), name)
         else:
             pixels = np.array(image.convert("RGB"))
-        return _turn_upright(pixels, _read_orientation(image))
+        return turn_upright(pixels, read_orientation(image))
     except EdgeVisionError:
         raise
     except _DECODER_ERRORS as error:
@@ -252,7 +261,7 @@ def _repeat_gray(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat(gray[:, :, None], 3, axis=2)
 
 
-def _read_orientation(image: Image.Image) -> int:
+def read_orientation(image: Image.Image) -> int:
     """Return the EXIF orientation 1–8; damaged EXIF data counts as upright."""
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
@@ -260,10 +269,10 @@ def _read_orientation(image: Image.Image) -> int:
         return 1
 
 
-def _turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Undo an EXIF orientation (CIPA DC-008, tag 0x0112)."""
+def turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Undo an EXIF orientation (CIPA DC-008, tag 0x0112) of (H, W) or (H, W, C) pixels."""
     if orientation in (5, 6, 7, 8):
-        pixels = pixels.transpose(1, 0, 2)
+        pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):

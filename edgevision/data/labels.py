@@ -59,9 +59,7 @@ def match_labels(names: Sequence[str], labels: tuple[str, ...], source: Path) ->
     """
     if not labels:
         return {name: index for index, name in enumerate(names)}
-    exact = _index_labels(labels)
-    loose = _index_labels([_simplify(label) for label in labels])
-    found = {n: exact.get(n, loose.get(_simplify(n), [])) for n in names}
+    found = _find_labels(names, labels)
     if any(not f for f in found.values()) and all(_is_index(n, len(labels)) for n in names):
         return {name: int(name) for name in names}
     unknown = [name for name, matches in found.items() if not matches]
@@ -79,6 +77,33 @@ def match_labels(names: Sequence[str], labels: tuple[str, ...], source: Path) ->
             remedy="use class indices instead of names",
         )
     return {name: matches[0] for name, matches in found.items()}
+
+
+def match_known_labels(
+    names: Sequence[str], labels: tuple[str, ...], source: Path
+) -> tuple[dict[str, int], list[str]]:
+    """Map names to class indices as ``match_labels`` does, where the model may lack some.
+
+    Returns:
+        ``(class index of each known name, names that the model lacks)``.
+
+    Raises:
+        DataError: The model has none of the names, or one of them twice.
+
+    >>> match_known_labels(["cat", "kite"], ("dog", "cat"), Path("data"))
+    ({'cat': 1}, ['kite'])
+    """
+    found = _find_labels(names, labels) if labels else {name: [0] for name in names}
+    known = [name for name in names if found[name]]
+    if not known or all(_is_index(name, len(labels)) for name in names):
+        return match_labels(names, labels, source), []
+    return match_labels(known, labels, source), [name for name in names if not found[name]]
+
+
+def _find_labels(names: Sequence[str], labels: Sequence[str]) -> dict[str, list[int]]:
+    exact = _index_labels(labels)
+    loose = _index_labels([_simplify(label) for label in labels])
+    return {n: exact.get(n, loose.get(_simplify(n), [])) for n in names}
 
 
 def _index_labels(labels: Sequence[str]) -> dict[str, list[int]]:
