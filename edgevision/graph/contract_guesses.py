@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from edgevision.contract import Preprocessing
+from edgevision.contract import Detection, Preprocessing
 from edgevision.errors import InvalidModelError
+from edgevision.graph.detection_heads import find_heads, has_postprocess
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
+from edgevision.graph.postprocess import count_object_classes, read_detection
 from edgevision.specs import ColorOrder, ScoreKind, Task, TensorSpec
 
 # Operations that hand the values of a head on without changing their meaning.
-_PASSING = (OpKind.RESHAPE, OpKind.DEQUANTIZE, OpKind.QUANTIZE, OpKind.CAST, OpKind.TRANSPOSE)
+_PASSING = (
+    OpKind.RESHAPE,
+    OpKind.DEQUANTIZE,
+    OpKind.QUANTIZE,
+    OpKind.CAST,
+    OpKind.TRANSPOSE,
+    OpKind.RESIZE,
+    OpKind.CONCAT,
+)
 _UNBOUNDED = (
     OpKind.FULLY_CONNECTED,
     OpKind.MATMUL,
@@ -23,7 +33,6 @@ _BACKGROUND_LABELS = frozenset(
     ("background", "__background__", "dummy", "unlabeled", "unused", "???")
 )
 _INDEX_TYPES = ("int32", "int64")
-_DETECTION_KINDS = (OpKind.DETECTION_POSTPROCESS, OpKind.NMS)
 
 
 def guess_task(graph: Graph) -> Task:
@@ -38,7 +47,7 @@ def guess_task(graph: Graph) -> Task:
     """
     outputs = graph.output_specs()
     shapes = [spec.shape for spec in outputs]
-    if any(op.kind in _DETECTION_KINDS for op in graph.ops) or len(outputs) == 4:
+    if has_postprocess(graph) or len(outputs) == 4:
         return Task.DETECT
     if len(outputs) == 1:
         task = _guess_single(outputs[0])
@@ -55,7 +64,7 @@ def guess_task(graph: Graph) -> Task:
 
 def guess_scores(graph: Graph) -> ScoreKind:
     """Tell from the last operation whether the scores are probabilities or logits."""
-    op = _find_head(graph)
+    op = _find_head(graph, _find_scores(graph))
     unbounded = op is not None and op.kind in _UNBOUNDED and not op.attributes.get("activation")
     return ScoreKind.LOGITS if unbounded else ScoreKind.PROBABILITIES
 
@@ -91,10 +100,31 @@ def is_channels_first(spec: TensorSpec) -> bool:
     return len(spec.shape) == 4 and spec.shape[1] in (1, 3) and spec.shape[-1] not in (1, 3)
 
 
-def count_classes(graph: Graph, task: Task) -> int:
-    """Count the classes of a classifier or segmenter; 0 where the outputs do not tell."""
-    if not graph.outputs or task is Task.DETECT:
+def guess_detection(graph: Graph) -> tuple[Detection, bool]:
+    """Tell how a detector's outputs become boxes.
+
+    Returns:
+        The settings of its ``TFLite_Detection_PostProcess`` and ``True``; without that operation,
+        or where nobody can read them, usual values and ``False``.
+    """
+    try:
+        return read_detection(graph), True
+    except InvalidModelError:
+        return Detection(), False
+
+
+def count_classes(graph: Graph, task: Task, *, background: bool = True) -> int:
+    """Count the classes that have labels; 0 where the outputs do not tell.
+
+    Args:
+        graph: The network.
+        task: What it answers.
+        background: Of a detector with raw heads: whether its first score is the background.
+    """
+    if not graph.outputs:
         return 0
+    if task is Task.DETECT:
+        return _count_objects(graph, background)
     spec = graph.output_specs()[0]
     if task is Task.SEGMENT:
         return _count_pixel_scores(graph, spec)
@@ -109,6 +139,27 @@ def is_background(label: str) -> bool:
     (True, False)
     """
     return label.casefold() in _BACKGROUND_LABELS
+
+
+def _count_objects(graph: Graph, background: bool) -> int:
+    """Count the object classes of a detector."""
+    try:
+        if has_postprocess(graph):
+            return count_object_classes(graph)
+        scores = graph.tensors[find_heads(graph)[1]]
+    except InvalidModelError:  # suppression in another form: it does not tell
+        return 0
+    return max(scores.shape[-1] - background, 0)
+
+
+def _find_scores(graph: Graph) -> int:
+    """Return the tensor of the scores: a detector's second raw head, otherwise the first output."""
+    if len(graph.outputs) == 2 and not has_postprocess(graph):
+        try:
+            return find_heads(graph)[1]
+        except InvalidModelError:
+            pass
+    return graph.outputs[0] if graph.outputs else -1
 
 
 def _count_pixel_scores(graph: Graph, spec: TensorSpec) -> int:
@@ -132,9 +183,8 @@ def _is_vector(sizes: tuple[int, ...]) -> bool:
     return sum(size != 1 for size in sizes) <= 1
 
 
-def _find_head(graph: Graph) -> Op | None:
-    """Return the operation that computes the first output, beyond reshapes and the like."""
-    tensor = graph.outputs[0] if graph.outputs else -1
+def _find_head(graph: Graph, tensor: int) -> Op | None:
+    """Return the operation that computes a tensor, beyond reshapes and the like."""
     for _ in graph.ops:
         index = graph.producers.get(tensor)
         if index is None:

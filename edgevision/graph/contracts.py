@@ -9,21 +9,20 @@ more than assumptions.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgevision.contract import Contract, Preprocessing
-from edgevision.errors import InvalidConfigError, InvalidModelError, MissingFileError
+from edgevision.contract import Contract
+from edgevision.errors import InvalidConfigError, InvalidModelError
 from edgevision.graph.archives import read_file, read_files, replace_file
-from edgevision.graph.contract_guesses import (
-    count_channels,
-    count_classes,
-    guess_preprocessing,
-    guess_scores,
-    guess_task,
-    is_background,
+from edgevision.graph.contract_completion import (
+    apply_overrides,
+    assume_contract,
+    check_labels,
+    complete_contract,
+    read_labels,
 )
 from edgevision.graph.flatbuffer import add_metadata
 from edgevision.graph.graph import Graph
@@ -41,12 +40,19 @@ from edgevision.graph.tflite_metadata import (
     parse_labels,
 )
 from edgevision.outputs import atomic_path, write_bytes
-from edgevision.specs import ModelFormat, ResizeRule, Task, parse_choice
+from edgevision.specs import ModelFormat
+
+__all__ = [
+    "PROPERTY_NAME",
+    "attach_contract",
+    "check_labels",
+    "complete_contract",
+    "read_contract",
+    "read_labels",
+    "write_contract",
+]
 
 PROPERTY_NAME = "edgevision"
-
-_PREPROCESSING_FIELDS = ("mean", "std", "resize", "crop_fraction", "color")
-_CONTRACT_FIELDS = ("task", "labels", "scores", "name")
 
 
 def read_contract(path: str | Path) -> Contract | None:
@@ -120,82 +126,6 @@ def attach_contract(
     return add_metadata(model, {METADATA_NAME: metadata}, files=files)
 
 
-def complete_contract(
-    contract: Contract | None, graph: Graph, overrides: Mapping[str, Any]
-) -> Contract:
-    """Fill in what a file does not state, and apply what the caller states.
-
-    Args:
-        contract: What the file carries, if anything.
-        graph: The network.
-        overrides: Any of ``task``, ``labels`` (a sequence, or the path of a label file), ``mean``,
-            ``std`` (a number or one per channel, in units of 0–255 pixels), ``resize``,
-            ``crop_fraction`` (alone, it means ``resize=crop``), ``color``, ``scores``, ``name``;
-            ``None`` counts as not given.
-
-    Returns:
-        A contract whose ``assumed`` names what nobody stated (such as ``preprocessing.mean``).
-
-    Raises:
-        InvalidConfigError: An override is unknown or out of range, or the labels or the stated
-            task do not fit the outputs.
-        InvalidModelError: The task can not be told from the outputs.
-    """
-    given = {key: value for key, value in overrides.items() if value is not None}
-    unknown = given.keys() - {*_PREPROCESSING_FIELDS, *_CONTRACT_FIELDS}
-    if unknown:
-        raise InvalidConfigError("a contract has no such field", received=sorted(unknown)[0])
-    if "task" in given:
-        given["task"] = parse_choice(Task, given["task"], "task")
-        _check_task(given["task"], graph)
-    if "crop_fraction" in given:
-        given.setdefault("resize", ResizeRule.CROP)
-    if contract is None:
-        contract = _assume_contract(graph, given)
-    fitted = _fit_labels(_apply_overrides(contract, given), graph)
-    check_labels(fitted, graph)
-    _check_channels(fitted, graph)
-    return fitted
-
-
-def check_labels(contract: Contract, graph: Graph) -> None:
-    """Refuse labels whose number does not fit the outputs.
-
-    Raises:
-        InvalidConfigError: There are more or fewer labels than classes.
-    """
-    num_classes = count_classes(graph, contract.task)
-    if not contract.labels or num_classes <= 0 or len(contract.labels) == num_classes:
-        return
-    raise InvalidConfigError(
-        "the model needs one label for each of its classes",
-        received=f"{len(contract.labels)} labels, {num_classes} classes",
-        remedy="give a label file in the order of the outputs, with a line for the background "
-        "where the model has that class",
-    )
-
-
-def read_labels(path: str | Path) -> tuple[str, ...]:
-    """Read a label file: one label per line, UTF-8.
-
-    Raises:
-        MissingFileError: There is no such file.
-        InvalidConfigError: It is not text, or has no label.
-    """
-    place = Path(path)
-    if not place.is_file():
-        raise MissingFileError(
-            "there is no such label file", received=place, remedy="check the path"
-        )
-    try:
-        labels = parse_labels(place.read_bytes())
-    except InvalidModelError as error:
-        raise InvalidConfigError(error.what, received=f"{place}: {error.received}") from error
-    if not labels:
-        raise InvalidConfigError("the label file has no label", received=place)
-    return labels
-
-
 def _read_tflite_contract(path: Path) -> Contract | None:
     data = map_file(path)
     standard = read_metadata(data).get(METADATA_NAME)
@@ -221,7 +151,7 @@ def _translate_metadata(
         stated |= {"mean": metadata.mean, "std": metadata.std}
     stated["color"] = metadata.color
     stated = {key: value for key, value in stated.items() if value is not None}
-    return _apply_overrides(_assume_contract(graph, stated), stated)
+    return apply_overrides(assume_contract(graph, stated), stated)
 
 
 def _find_labels(metadata: StandardMetadata, files: Mapping[str, bytes]) -> tuple[str, ...]:
@@ -281,92 +211,3 @@ def _parse_contract(content: bytes, path: Path) -> Contract:
             received=f"{path}: {error}",
             remedy="convert the model again",
         ) from error
-
-
-def _check_channels(contract: Contract, graph: Graph) -> None:
-    """Refuse a value per colour channel for a model that takes gray images."""
-    specs = graph.input_specs()
-    num_values = max(len(contract.preprocessing.mean), len(contract.preprocessing.std))
-    if specs and count_channels(specs[0]) == 1 and num_values > 1:
-        raise InvalidConfigError(
-            "mean and std take one value each: the model takes gray images",
-            received=f"{num_values} values",
-        )
-
-
-def _check_task(task: Task, graph: Graph) -> None:
-    """Refuse to call a plain classifier, one row of scores, anything else.
-
-    Other outputs leave room for doubt (a map of 1x1 may be a classifier's), so they are believed.
-    """
-    try:
-        told = guess_task(graph)
-    except InvalidModelError:
-        return
-    if told is Task.CLASSIFY and task is not told:
-        raise InvalidConfigError(
-            "the model's outputs are those of another task",
-            received=f"task={task}; the outputs say {told}",
-            remedy="leave the task out, or check that this is the right file",
-        )
-
-
-def _assume_contract(graph: Graph, given: Mapping[str, Any]) -> Contract:
-    """Build a contract of which only what ``given`` will set is not assumed."""
-    specs = graph.input_specs()
-    return Contract(
-        task=given["task"] if "task" in given else guess_task(graph),
-        preprocessing=guess_preprocessing(specs[0] if specs else None),
-        scores=guess_scores(graph),
-        assumed=(
-            "task",
-            "scores",
-            "preprocessing.resize",
-            "preprocessing.mean",
-            "preprocessing.std",
-            "preprocessing.color",
-        ),
-    )
-
-
-def _apply_overrides(contract: Contract, given: Mapping[str, Any]) -> Contract:
-    inner = {key: given[key] for key in _PREPROCESSING_FIELDS if key in given}
-    outer = {key: given[key] for key in _CONTRACT_FIELDS if key in given}
-    inner |= {key: _as_values(inner[key]) for key in ("mean", "std") if key in inner}
-    if isinstance(outer.get("labels"), str | Path):
-        outer["labels"] = read_labels(outer["labels"])
-    stated = {*outer, *(f"preprocessing.{key}" for key in inner)}
-    try:
-        preprocessing: Preprocessing = replace(contract.preprocessing, **inner)
-        return replace(
-            contract,
-            **outer,
-            preprocessing=preprocessing,
-            assumed=tuple(name for name in contract.assumed if name not in stated),
-        )
-    except InvalidConfigError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise InvalidConfigError("a contract field is out of range", received=error) from error
-
-
-def _as_values(value: float | Sequence[float]) -> tuple[float, ...]:
-    return (float(value),) if isinstance(value, int | float) else tuple(value)
-
-
-def _fit_labels(contract: Contract, graph: Graph) -> Contract:
-    """Reconcile lists that differ by the background class only.
-
-    ImageNet has 1,000 classes; the older TensorFlow models answer 1,001 with the background first,
-    and their label files come with and without it. Other differences are errors.
-    """
-    labels = contract.labels
-    num_classes = count_classes(graph, contract.task)
-    with_background = bool(labels) and is_background(labels[0])
-    if len(labels) == 1000 and num_classes == 1001 and not with_background:
-        labels = ("background", *labels)
-    elif with_background and len(labels) == num_classes + 1 and num_classes > 0:
-        labels = labels[1:]
-    if labels == contract.labels:
-        return contract
-    return replace(contract, labels=labels, assumed=(*contract.assumed, "labels"))

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgevision.contract import Contract
 from edgevision.errors import BackendUnavailableError, InvalidConfigError, InvalidModelError
+from edgevision.graph.detection_heads import RAW_HEADS, find_heads, has_postprocess
 from edgevision.graph.graph import Graph
 from edgevision.graph.ops import OpKind
 from edgevision.graph.tables import Table, read_root
@@ -268,7 +269,9 @@ def _describe_mask(contract: Contract, graph: Graph) -> list[Fields]:
 
 
 def _describe_detections(contract: Contract, graph: Graph) -> list[Fields]:
-    """Describe boxes, classes, scores and count, in whatever order the model returns them."""
+    """Describe the outputs of a detector, in whatever order the model returns them."""
+    if not has_postprocess(graph) and len(graph.outputs) == len(RAW_HEADS):
+        return _describe_heads(contract, graph)
     feature: Fields = {0: _Number("Uint8", _FEATURE), 1: {}}
     # TFLite_Detection_PostProcess: ymin, xmin, ymax, xmax as fractions of the input.
     boxes: Fields = {
@@ -286,6 +289,20 @@ def _describe_detections(contract: Contract, graph: Graph) -> list[Fields]:
     written = order[-1] if order else graph.outputs
     known = dict(zip(written, meanings, strict=False))
     return [known.get(tensor, {}) for tensor in graph.outputs]
+
+
+def _describe_heads(contract: Contract, graph: Graph) -> list[Fields]:
+    """Describe raw heads. Labels name no axis of them: the background may come first."""
+    feature: Fields = {0: _Number("Uint8", _FEATURE), 1: {}}
+    texts = ("Offsets of the boxes from their anchors.", "Scores of the classes of each anchor.")
+    files = _describe_labels(contract, _VALUE_LABELS)
+    meanings = [{0: name, 1: text, 3: feature} for name, text in zip(RAW_HEADS, texts, strict=True)]
+    try:
+        heads = find_heads(graph)
+    except InvalidModelError:  # two outputs of another kind: nothing to say of them
+        return [{} for _ in graph.outputs]
+    known = dict(zip(heads, (meanings[0], meanings[1] | files), strict=True))
+    return [known[tensor] for tensor in graph.outputs]
 
 
 _OUTPUTS = {

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_detectors import CONTRACT as DETECTOR
+from tiny_detectors import DETECTION, LABELS, build_detector_body
 from tiny_models import build_classifier, build_detector, build_segmenter, run_model
 
 from edgevision.contract import Contract, Preprocessing
@@ -21,6 +23,7 @@ from edgevision.graph.contracts import (
     write_contract,
 )
 from edgevision.graph.flatbuffer import add_metadata
+from edgevision.graph.postprocess import append_postprocess
 from edgevision.graph.tflite import read_tflite
 from edgevision.specs import ColorOrder, Quantization, ResizeRule, ScoreKind, Task
 
@@ -301,3 +304,62 @@ def test_stated_task_must_not_contradict_the_outputs():
     with pytest.raises(InvalidConfigError, match="the outputs say classify"):
         complete_contract(None, graph, {"task": "detect"})
     assert complete_contract(None, graph, {"task": "classify"}).task is Task.CLASSIFY
+
+
+@pytest.mark.parametrize("ends_in_boxes", [False, True])
+def test_a_detectors_labels_must_be_its_objects(ends_in_boxes: bool) -> None:
+    model = build_detector_body()
+    if ends_in_boxes:
+        model = append_postprocess(model, DETECTION, len(LABELS))
+    written = attach_contract(model, DETECTOR)
+    graph = read_tflite(written)
+    assert complete_contract(DETECTOR, graph, {}) == DETECTOR
+
+    with pytest.raises(InvalidConfigError, match="3 labels, 2 classes"):
+        attach_contract(model, replace(DETECTOR, labels=("a", "b", "c")))
+    named = complete_contract(DETECTOR, graph, {"labels": ("background", *LABELS)})
+    assert named.labels == LABELS
+
+
+def test_limits_of_a_detector_can_be_stated() -> None:
+    graph = read_tflite(build_detector_body())
+    limits = {"score_threshold": 0.5, "iou_threshold": 0.4, "max_detections": 7}
+
+    stated = complete_contract(DETECTOR, graph, {**limits, "class_agnostic": True})
+
+    assert stated.detection == replace(DETECTION, **limits, class_agnostic=True)
+    with pytest.raises(InvalidConfigError, match="max_detections must be at least 1"):
+        complete_contract(DETECTOR, graph, {"max_detections": 0})
+    with pytest.raises(InvalidConfigError, match="only a detector"):
+        complete_contract(None, read_tflite(build_classifier()), {"iou_threshold": 0.5})
+
+
+def test_a_detector_without_a_contract_tells_its_suppression() -> None:
+    model = append_postprocess(build_detector_body(), DETECTION, len(LABELS))
+
+    contract = complete_contract(None, read_tflite(model), {})
+
+    assert contract.task is Task.DETECT
+    assert contract.detection is not None
+    assert contract.detection.max_detections == DETECTION.max_detections
+    assert len(contract.detection.anchors) == len(DETECTION.anchors)
+    assert "detection" not in contract.assumed
+    raw = complete_contract(None, read_tflite(build_detector_body()), {})
+    assert raw.scores is ScoreKind.PROBABILITIES
+    assert "detection" in raw.assumed
+
+
+def test_real_detectors_and_segmenters_say_what_they_do(real_data: Path) -> None:
+    folder = real_data / "models"
+    path = folder / "coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"
+    found = complete_contract(read_contract(path), read_tflite(path), {})
+    assert (found.task, len(found.labels), found.labels[0]) == (Task.DETECT, 90, "person")
+    assert (found.preprocessing.mean, found.preprocessing.std) == ((127.5,), (127.5,))
+    assert found.detection is not None
+    assert (found.detection.max_detections, found.detection.class_agnostic) == (10, True)
+
+    path = folder / "deeplabv3.tflite"
+    found = complete_contract(read_contract(path), read_tflite(path), {})
+    assert (found.task, len(found.labels), found.labels[0]) == (Task.SEGMENT, 21, "background")
+    assert (found.preprocessing.mean, found.preprocessing.std) == ((127.5,), (127.5,))
+    assert found.scores is ScoreKind.LOGITS

@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tiny_detectors import CONTRACT as DETECTOR
+from tiny_detectors import build_detector_body
 from tiny_models import build_classifier, build_detector, build_segmenter
 
 from edgevision.contract import Contract, Preprocessing
@@ -150,3 +152,11 @@ def test_real_metadata(real_data: Path, name: str, label_file: str) -> None:
     assert decoded.label_files == (label_file,)
     assert decoded.name
     assert decoded.version == "v1"
+
+
+def test_raw_heads_are_no_boxes() -> None:
+    _, _, outputs = encode(DETECTOR, build_detector_body())
+
+    assert [tensor.text(0) for tensor in outputs] == ["box_encodings", "class_scores"]
+    assert [content_of(tensor)[0] for tensor in outputs] == [1, 1]  # FeatureProperties
+    assert [len(tensor.tables(6)) for tensor in outputs] == [0, 1]  # the labels
