@@ -14,11 +14,13 @@ from edgevision.graph.params import count_params
 from edgevision.models.registry import (
     InputSize,
     build_graph,
+    configure,
     create_model,
     create_pretrained,
     default_contract,
 )
 from edgevision.outputs import atomic_path
+from edgevision.specs import Upsampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,7 @@ class BuildResult:
         output: The ``.keras`` file.
         params: All weights, BatchNorm statistics included.
         macs: Multiply-accumulates of convolutions and matrix products.
-        notes: What a reader should know, such as a classifier that kept random weights.
+        notes: What a reader should know, such as a head that kept random weights.
     """
 
     output: str
@@ -53,24 +55,26 @@ def build_file(
     *,
     alpha: float | None = None,
     input_size: InputSize | None = None,
-    num_classes: int = 1000,
+    num_classes: int | None = None,
     channels: int = 3,
     dropout: float | None = None,
     weights: str | Path | None = None,
     labels: Sequence[str] = (),
+    upsampling: Upsampling | str | None = None,
 ) -> BuildResult:
     """Build a network and save it with its family's preprocessing.
 
     Args:
         name: A name from ``list_models``.
         output: A path that ends in ``.keras``.
-        labels: Class names; as many as ``num_classes`` when given.
+        labels: Class names, one per class; a detector's leave out its background.
         alpha: As for ``create_model``, like all others.
         input_size: See there.
-        num_classes: See there.
+        num_classes: See there; the number of labels where they are given.
         channels: See there.
         dropout: See there.
         weights: See there.
+        upsampling: See there.
 
     Raises:
         InvalidConfigError: ``output`` has another suffix, the labels do not match, or a choice is
@@ -81,19 +85,21 @@ def build_file(
     choices: dict[str, Any] = {
         "alpha": alpha,
         "input_size": input_size,
-        "num_classes": num_classes,
+        "num_classes": len(labels) if labels and num_classes is None else num_classes,
         "channels": channels,
         "dropout": dropout,
+        "upsampling": upsampling,
     }
+    classes = configure(name, **choices).num_classes
     graph = build_graph(name, **choices)
     if Path(output).suffix != ".keras":
         raise InvalidConfigError(
             "a built model is a .keras file", received=output, remedy="name it MODEL.keras"
         )
-    if labels and len(labels) != num_classes:
+    if labels and len(labels) != classes:
         raise InvalidConfigError(
             "there must be one label per class",
-            received=f"{len(labels)} labels, {num_classes} classes",
+            received=f"{len(labels)} labels, {classes} classes",
         )
     with atomic_path(output) as temporary:
         model, notes = _create(name, weights, choices)
@@ -116,5 +122,10 @@ def _create(
     model, report = create_pretrained(name, weights=weights, **choices)
     if not report.skipped:
         return model, ()
-    skipped = ", ".join(report.skipped)
-    return model, (f"the file's weights do not fit {skipped}: random weights there",)
+    return model, (f"random weights in {_shorten(report.skipped)}: the file has none that fit",)
+
+
+def _shorten(names: Sequence[str]) -> str:
+    """Name a few layers; a detector's head has dozens."""
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more layers"

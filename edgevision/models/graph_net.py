@@ -144,6 +144,50 @@ class GraphNet:
             kind, "Conv2DTranspose", inputs, (1, *size, filters), attributes, label=name
         )
 
+    def conv_each(
+        self,
+        maps: Sequence[Tensor],
+        filters: int,
+        kernel: Pair,
+        *,
+        name: str,
+        use_bias: bool = True,
+    ) -> list[Tensor]:
+        """Emit a convolution per map; all of them read the same weights."""
+        attributes = _window(kernel, 1, 1, Padding.SAME)
+        weights = [self._weight(f"{name}/kernel", (*as_pair(kernel), maps[0].shape[-1], filters))]
+        if use_bias:
+            weights.append(self._weight(f"{name}/bias", (filters,)))
+        kind = OpKind.CONV_2D
+        return [
+            self._emit(
+                kind,
+                "Conv2D",
+                (x.index, *weights),
+                (*x.shape[:-1], filters),
+                attributes,
+                label=name,
+            )
+            for x in maps
+        ]
+
+    def depthwise_conv_each(
+        self, maps: Sequence[Tensor], kernel: Pair, *, name: str, use_bias: bool = True
+    ) -> list[Tensor]:
+        """Emit a depthwise convolution per map; all of them read the same weights."""
+        channels = maps[0].shape[-1]
+        attributes = _window(kernel, 1, 1, Padding.SAME, channels)
+        weights = [self._weight(f"{name}/kernel", (*as_pair(kernel), channels, 1))]
+        if use_bias:
+            weights.append(self._weight(f"{name}/bias", (channels,)))
+        kind = OpKind.DEPTHWISE_CONV_2D
+        return [
+            self._emit(
+                kind, "DepthwiseConv2D", (x.index, *weights), x.shape, attributes, label=name
+            )
+            for x in maps
+        ]
+
     def batch_norm(
         self, x: Tensor, *, name: str, momentum: float = 0.99, epsilon: float = 1e-3
     ) -> Tensor:

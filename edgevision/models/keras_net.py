@@ -104,6 +104,24 @@ class KerasNet:
             filters, kernel, strides=stride, padding=padding.value, use_bias=use_bias, name=name
         )(x)
 
+    def conv_each(
+        self, maps: Sequence[Any], filters: int, kernel: Pair, *, name: str, use_bias: bool = True
+    ) -> list[Any]:
+        """Add one ``Conv2D`` and call it on every map."""
+        layer = self._layers.Conv2D(
+            filters, kernel, padding=Padding.SAME.value, use_bias=use_bias, name=name
+        )
+        return [layer(x) for x in maps]
+
+    def depthwise_conv_each(
+        self, maps: Sequence[Any], kernel: Pair, *, name: str, use_bias: bool = True
+    ) -> list[Any]:
+        """Add one ``DepthwiseConv2D`` and call it on every map."""
+        layer = self._layers.DepthwiseConv2D(
+            kernel, padding=Padding.SAME.value, use_bias=use_bias, name=name
+        )
+        return [layer(x) for x in maps]
+
     def batch_norm(
         self, x: Any, *, name: str, momentum: float = 0.99, epsilon: float = 1e-3
     ) -> Any:

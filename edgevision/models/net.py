@@ -111,6 +111,16 @@ class Net(Protocol[T]):
     ) -> T:
         """Upsample by a transposed convolution."""
 
+    def conv_each(
+        self, maps: Sequence[T], filters: int, kernel: Pair, *, name: str, use_bias: bool = True
+    ) -> list[T]:
+        """Convolve several maps of equal channels with the same ``filters`` kernels, stride 1."""
+
+    def depthwise_conv_each(
+        self, maps: Sequence[T], kernel: Pair, *, name: str, use_bias: bool = True
+    ) -> list[T]:
+        """Convolve each channel of several maps with the same kernel, stride 1."""
+
     def batch_norm(self, x: T, *, name: str, momentum: float = 0.99, epsilon: float = 1e-3) -> T:
         """Normalize each channel; scale and offset are trained, mean and variance tracked."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgevision.contract import Contract, Detection
 from edgevision.errors import InvalidConfigError
 from edgevision.graph.graph import Graph
-from edgevision.models import mobilenet_v1, mobilenet_v2, mobilenet_v3, ssd
+from edgevision.models import mobilenet_v1, mobilenet_v2, mobilenet_v3, ssd, ssd_fpn
 from edgevision.models.config import (
     DEFAULT_ACTIVATION,
     NUM_CLASSES,
@@ -39,7 +39,7 @@ IMAGENET = "imagenet"
 
 FEATURE_STRIDES = (4, 8, 16, 32)
 
-_FAMILIES = (mobilenet_v1, mobilenet_v2, mobilenet_v3, ssd)
+_FAMILIES = (mobilenet_v1, mobilenet_v2, mobilenet_v3, ssd, ssd_fpn)
 
 SPECS: Mapping[str, ModelSpec] = MappingProxyType(
     {spec.name: spec for family in _FAMILIES for spec in family.SPECS}

@@ -2,7 +2,8 @@
 
 Only the arrays are read, never the stored architecture: our network is already built, and files
 of other versions often can not be deserialized. Layers are matched by name where the file uses
-ours, otherwise by order.
+ours, otherwise by order, the backbone first: so a classifier's file fills a detector or segmenter
+up to its head.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ from edgevision.models.config import NetworkConfig
 from edgevision.models.heads import HEAD_PREFIX
 from edgevision.models.spec import ModelSpec, PublishedFile
 from edgevision.models.stored import StoredLayer, read_stored_layers
+from edgevision.specs import Task
+
+# Every published family has it, at every alpha.
+_BACKBONE_SIDE = 224
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +34,7 @@ class WeightsReport:
     Attributes:
         source: The file.
         loaded: Layers of the network that got weights.
-        skipped: Layers of the classifier that kept theirs, because the file's do not fit.
+        skipped: Layers of the head that kept theirs, because the file has none that fit.
         unused: Layers of the file that found no place.
     """
 
@@ -49,12 +54,12 @@ class WeightsReport:
 
 
 def load_weights(model: Any, path: str | Path) -> WeightsReport:
-    """Fill a network with the weights of a file; a classifier that does not fit is left alone.
+    """Fill a network with the weights of a file; a head that they do not fit is left alone.
 
     Args:
-        model: A Keras model from ``create_model``.
+        model: A Keras model from ``create_model``, for any task.
         path: A ``.keras``, ``.h5`` or ``.weights.h5`` file of Keras 2 or 3, whole or weights only,
-            with the same or another classifier.
+            of the same network, or of one with the same backbone and another head.
 
     Returns:
         Which layers were loaded and which were not.
@@ -75,7 +80,7 @@ def load_weights(model: Any, path: str | Path) -> WeightsReport:
     }
     for layer, found in pairs:
         if layer.name not in fitting and not layer.name.startswith(HEAD_PREFIX):
-            raise _misfit(layer, found, source=source, first=layer is layers[0])
+            raise _misfit(layer, found, source=source, first=layer is pairs[0][0])
     for layer in layers:
         if layer.name in fitting:
             arrays = zip(fitting[layer.name].arrays, layer.weights, strict=True)
@@ -108,6 +113,8 @@ def require_file(path: str | Path) -> Path:
 def fetch_published(spec: ModelSpec, config: NetworkConfig) -> Path:
     """Return the file of ImageNet weights for a network, downloaded once and kept by Keras.
 
+    For a detector or segmenter it is the classifier of the same backbone.
+
     Raises:
         InvalidConfigError: None are published for this network, alpha, size or channels.
         DataError: They can not be downloaded.
@@ -133,6 +140,8 @@ def fetch_published(spec: ModelSpec, config: NetworkConfig) -> Path:
 def find_published(spec: ModelSpec, config: NetworkConfig) -> PublishedFile:
     """Look up the published file for a network's alpha and input size.
 
+    A backbone without its classifier is trained on at any size: it takes the file for 224 pixels.
+
     Raises:
         InvalidConfigError: There is none; the message names those that exist.
     """
@@ -150,7 +159,8 @@ def find_published(spec: ModelSpec, config: NetworkConfig) -> PublishedFile:
             remedy="use channels=3, or weights=none",
         )
     height, width = config.input_size
-    key = (config.alpha, height if height == width else 0)
+    side = height if height == width else 0
+    key = (config.alpha, side if spec.task is Task.CLASSIFY else _BACKBONE_SIDE)
     if key not in files:
         raise InvalidConfigError(
             f"no ImageNet weights are published for this form of {spec.name}",
@@ -176,18 +186,35 @@ _SAME_ARRAYS = {"conv2d": "dense", "dense": "conv2d"}
 
 
 def _match(layers: Sequence[Any], stored: Sequence[StoredLayer]) -> Pairs:
-    """Pair each layer with its counterpart in the file, ``None`` where there is none."""
+    """Pair each layer with its counterpart in the file, ``None`` where there is none.
+
+    Keras lists layers by their depth in the network, so the heads of a detector stand among the
+    layers of its backbone: the backbone is matched alone, and the head against what it leaves.
+    """
+    body = [layer for layer in layers if not layer.name.startswith(HEAD_PREFIX)]
+    head = [layer for layer in layers if layer.name.startswith(HEAD_PREFIX)]
     by_name = {entry.name: entry for entry in stored}
-    body = [layer.name for layer in layers if not layer.name.startswith(HEAD_PREFIX)]
-    if all(name in by_name for name in body):
-        return [(layer, by_name.get(layer.name)) for layer in layers]
-    if all(entry.kind for entry in stored):
-        return _match_by_kind(layers, stored)
-    rest = [*stored, *[None] * len(layers)]
-    return list(zip(layers, rest, strict=False))
+    if all(layer.name in by_name for layer in body):
+        return [(layer, by_name.get(layer.name)) for layer in (*body, *head)]
+    pair_up = _pair_by_kind if all(entry.kind for entry in stored) else _pair_by_order
+    pairs, rest = pair_up(body, stored)
+    # A head of another size is another head: then its n-th layer is not ours.
+    fits = len(rest) == len(head)
+    return [*pairs, *(pair_up(head, rest)[0] if fits else [(layer, None) for layer in head])]
 
 
-def _match_by_kind(layers: Sequence[Any], stored: Sequence[StoredLayer]) -> Pairs:
+def _pair_by_order(
+    layers: Sequence[Any], stored: Sequence[StoredLayer]
+) -> tuple[Pairs, list[StoredLayer]]:
+    """Pair the n-th layer with the n-th of the file; return also what is left of the file."""
+    missing = [None] * max(len(layers) - len(stored), 0)
+    pairs = list(zip(layers, (*stored, *missing), strict=False))
+    return pairs, list(stored[len(layers) :])
+
+
+def _pair_by_kind(
+    layers: Sequence[Any], stored: Sequence[StoredLayer]
+) -> tuple[Pairs, list[StoredLayer]]:
     """Pair the n-th layer of each class with the n-th of that class in the file."""
     queues: dict[str, list[StoredLayer]] = {}
     for entry in reversed(stored):
@@ -197,7 +224,8 @@ def _match_by_kind(layers: Sequence[Any], stored: Sequence[StoredLayer]) -> Pair
         kind = type(layer).__name__.lower()
         queue = queues.get(kind) or queues.get(_SAME_ARRAYS.get(kind, ""))
         pairs.append((layer, queue.pop() if queue else None))
-    return pairs
+    left = {id(entry) for queue in queues.values() for entry in queue}
+    return pairs, [entry for entry in stored if id(entry) in left]
 
 
 def _mismatch(layer: Any, found: StoredLayer | None) -> str | None:
