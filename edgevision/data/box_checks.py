@@ -110,8 +110,8 @@ def _compare_sizes(record: ImageBoxes, frame: tuple[int, int], report: BoxReport
 def _find_faults(
     record: ImageBoxes, boxes: NDArray[np.float64], clipped: NDArray[np.float32]
 ) -> dict[int, str]:
-    finite: NDArray[np.bool_] = np.isfinite(boxes).all(axis=1)
-    positive: NDArray[np.bool_] = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    finite = np.asarray(np.isfinite(boxes).all(axis=1))
+    positive = np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
     sound = finite & positive & (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
     faults = {}
     for index in np.flatnonzero(~sound).tolist():

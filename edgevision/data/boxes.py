@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -12,19 +12,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgevision.data.annotations import BoxAnnotations, BoxSource, ImageBoxes, join_annotations
+from edgevision.data.annotations import BoxAnnotations, ImageBoxes
 from edgevision.data.box_checks import BoxReport, check_boxes, note_unknown
-from edgevision.data.folders import check_images
+from edgevision.data.box_formats import find_box_source
+from edgevision.data.folders import find_sound
 from edgevision.data.headers import ImageHeader, read_headers
-from edgevision.data.images import scan_images
 from edgevision.data.labels import match_known_labels, name_some
-from edgevision.data.parts import find_part_folders, pick_part
 from edgevision.data.splits import split_indices
-from edgevision.data.voc import find_voc
-from edgevision.errors import DataError, InvalidConfigError, MissingFileError
+from edgevision.errors import DataError, InvalidConfigError
 from edgevision.specs import Part, Progress, parse_choice
-
-_FINDERS: tuple[Callable[[Path], BoxSource | None], ...] = (find_voc,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -149,7 +145,7 @@ def read_boxes(
     """
     root = Path(source)
     chosen = None if part is None else parse_choice(Part, part, "part")
-    read = _find_source(root).read(chosen, skip_broken=skip_broken)
+    read = find_box_source(root).read(chosen, skip_broken=skip_broken)
     names = tuple(labels or ()) or read.labels
     if not names or not read.images:
         raise DataError(
@@ -171,58 +167,7 @@ def list_box_parts(source: str | os.PathLike[str]) -> tuple[Part, ...]:
         MissingFileError: The source does not exist.
         DataError: It is no known format.
     """
-    return _find_source(Path(source)).parts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _PartFolders:
-    """A folder of ``train``, ``val`` and ``test`` folders, each a data set."""
-
-    root: Path
-    sources: dict[Part, BoxSource]
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        return tuple(self.sources)
-
-    def read(self, part: Part | None, *, skip_broken: bool) -> BoxAnnotations:
-        if part is not None:
-            chosen = pick_part(self.sources, part, self.root)
-            return chosen.read(None, skip_broken=skip_broken)
-        pieces = [s.read(None, skip_broken=skip_broken) for s in self.sources.values()]
-        return join_annotations(pieces)
-
-
-def _find_source(root: Path) -> BoxSource:
-    if not root.exists():
-        raise MissingFileError(
-            "there is no such folder or file", received=root, remedy="check the path"
-        )
-    found = _find_format(root)
-    if found is None:
-        folders = {part: _find_format(f) for part, f in find_part_folders(root).items()}
-        sources = {part: source for part, source in folders.items() if source is not None}
-        found = _PartFolders(root=root, sources=sources) if sources else None
-    if found is None:
-        raise DataError(
-            "no boxes are found here",
-            received=_describe_place(root),
-            remedy="boxes come as Pascal VOC (Annotations/*.xml and JPEGImages), COCO "
-            "(instances*.json and images) or scenes.json",
-        )
-    return found
-
-
-def _find_format(root: Path) -> BoxSource | None:
-    return next((found for find in _FINDERS if (found := find(root)) is not None), None)
-
-
-def _describe_place(root: Path) -> str:
-    if root.is_file():
-        return f"the file {root}"
-    images, others = scan_images(root)
-    kinds = ", ".join(f"{count} of {suffix}" for suffix, count in others.most_common(3))
-    return f"{root} holds {len(images)} images" + (f", {kinds}" if kinds else "")
+    return find_box_source(Path(source)).parts
 
 
 def _check_records(
@@ -286,9 +231,5 @@ def _build_row(
 
 
 def _drop_broken(dataset: BoxDataset, progress: Progress | None) -> BoxDataset:
-    broken = check_images(dataset.files, progress=progress)
-    bad = {file for file, _ in broken}
-    kept = dataset.select(i for i, file in enumerate(dataset.files) if file not in bad)
-    if not kept.files:
-        raise DataError("no image can be read", received=broken[0][1], remedy="check the folder")
-    return replace(kept, skipped=dataset.skipped + broken)
+    kept, broken = find_sound(dataset.files, progress)
+    return replace(dataset.select(kept), skipped=dataset.skipped + broken)

@@ -165,6 +165,25 @@ def check_images(
     return tuple(broken)
 
 
+def find_sound(
+    files: Sequence[Path], progress: Progress | None
+) -> tuple[list[int], tuple[tuple[Path, str], ...]]:
+    """Decode every image, and tell apart those that can be decoded.
+
+    Returns:
+        ``(indices of the sound images, the broken ones with the reason)``.
+
+    Raises:
+        DataError: None is sound.
+    """
+    broken = check_images(files, progress=progress)
+    bad = {file for file, _ in broken}
+    kept = [index for index, file in enumerate(files) if file not in bad]
+    if not kept:
+        raise DataError("no image can be read", received=broken[0][1], remedy="check the folder")
+    return kept, broken
+
+
 def check_dataset(
     dataset: ImageDataset,
     *,

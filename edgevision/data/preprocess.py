@@ -168,7 +168,7 @@ class Preprocessor:
         """Tell how input pixels map to the pixels of an original of this (height, width, …)."""
         height, width = image_shape[:2]
         if self.preprocessing.resize is ResizeRule.LETTERBOX:
-            top, left, inner_height, inner_width = _letterbox_box((height, width), self.size)
+            top, left, inner_height, inner_width = letterbox_box((height, width), self.size)
             scale = (height / inner_height, width / inner_width)
             return Geometry(
                 image_size=(height, width), scale=scale, offset=(float(top), float(left))
@@ -351,8 +351,12 @@ def _take_luminance(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))[:, :, None]
 
 
-def _letterbox_box(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return (top, left, height, width) of the resized image inside the input."""
+def letterbox_box(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return (top, left, height, width) of the resized image inside the input, pixels.
+
+    >>> letterbox_box((300, 400), (200, 200))
+    (25, 0, 150, 200)
+    """
     scale = min(size[0] / image_size[0], size[1] / image_size[1])
     height = min(size[0], max(1, round(image_size[0] * scale)))
     width = min(size[1], max(1, round(image_size[1] * scale)))
@@ -360,7 +364,7 @@ def _letterbox_box(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[
 
 
 def _letterbox(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    top, left, height, width = _letterbox_box((image.shape[0], image.shape[1]), size)
+    top, left, height, width = letterbox_box((image.shape[0], image.shape[1]), size)
     if (height, width) == size:
         return resize_bilinear(image, size)
     canvas = np.full((*size, 3), _PAD_VALUE, np.uint8)
