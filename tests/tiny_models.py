@@ -120,11 +120,20 @@ def build_detector(*, num_boxes: int = 10) -> bytes:
     return editor.to_bytes()
 
 
-def build_segmenter(*, num_classes: int = 4, size: int = 6) -> bytes:
-    """Build a 1x1 convolution that answers one score per pixel and class."""
+def build_segmenter(*, num_classes: int = 4, size: int = 6, varied: bool = False) -> bytes:
+    """Build a 1x1 convolution that answers one score per pixel and class.
+
+    Args:
+        num_classes: Scores of each pixel.
+        size: Height and width.
+        varied: Whether the classes differ: weights are random, otherwise all ones.
+    """
+    weights = np.ones((num_classes, 1, 1, 3), np.float32)
+    if varied:
+        weights = np.random.default_rng(0).normal(size=weights.shape).astype(np.float32)
     editor = ModelEditor(create_empty_model())
     image = editor.add_tensor("image", shape=(1, size, size, 3))
-    kernel = editor.add_tensor("kernel", data=np.ones((num_classes, 1, 1, 3), np.float32))
+    kernel = editor.add_tensor("kernel", data=weights)
     bias = editor.add_tensor("bias", data=np.zeros(num_classes, np.float32))
     scores = editor.add_tensor("scores", shape=(1, size, size, num_classes))
     editor.add_op(
