@@ -9,11 +9,12 @@ from pathlib import Path
 from edgevision.data.annotations import BoxAnnotations, BoxSource, join_annotations
 from edgevision.data.images import scan_images
 from edgevision.data.parts import find_part_folders, pick_part
+from edgevision.data.scene_records import find_scene_boxes
 from edgevision.data.voc import find_voc
 from edgevision.errors import DataError, MissingFileError
 from edgevision.specs import Part
 
-_FINDERS: tuple[Callable[[Path], BoxSource | None], ...] = (find_voc,)
+_FINDERS: tuple[Callable[[Path], BoxSource | None], ...] = (find_scene_boxes, find_voc)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
