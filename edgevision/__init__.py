@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "create_model": "edgevision.models.registry",
     "list_models": "edgevision.models.catalog",
-    "train": "edgevision.training.classify",
+    "train": "edgevision.training.train",
     "convert": "edgevision.converters.convert",
     "quantize": "edgevision.quantization.quantize",
     "verify": "edgevision.converters.verify",
@@ -26,6 +26,8 @@ _PUBLIC = {
     "Contract": "edgevision.contract",
     "Preprocessing": "edgevision.contract",
     "Classifier": "edgevision.runtime.classify",
+    "Detector": "edgevision.runtime.detect",
+    "Segmenter": "edgevision.runtime.segment",
     "EdgeVisionError": "edgevision.errors",
 }
 
@@ -42,15 +44,19 @@ if TYPE_CHECKING:
     from edgevision.models.registry import create_model
     from edgevision.quantization.quantize import quantize
     from edgevision.runtime.classify import Classifier
+    from edgevision.runtime.detect import Detector
     from edgevision.runtime.load import load
     from edgevision.runtime.predict import predict
-    from edgevision.training.classify import train
+    from edgevision.runtime.segment import Segmenter
+    from edgevision.training.train import train
 
 __all__ = [
     "Classifier",
     "Contract",
+    "Detector",
     "EdgeVisionError",
     "Preprocessing",
+    "Segmenter",
     "__version__",
     "benchmark",
     "convert",

@@ -163,7 +163,7 @@ def _draw_data(terminal: Terminal, paths: DemoPaths, seed: int) -> None:
 
 
 def _train(terminal: Terminal, paths: DemoPaths, seed: int) -> None:
-    from edgevision.training.classify import train
+    from edgevision.training.train import train
 
     with draw_training(terminal) as on_event:
         train(

@@ -51,16 +51,42 @@ def augment_batch(images: Any, *, size: tuple[int, int], how: Augmentation, seed
     """
     tf = import_backend("tensorflow")
     place, paint = tf.unstack(tf.random.split(seed, 2))
+    transforms = draw_transforms(images, size=size, how=how, seed=place)
+    views = transform_images(images, transforms, size=size)
+    return vary_colors(tf.cast(views, tf.float32), amount=how.color, seed=paint)
+
+
+def transform_images(
+    images: Any,
+    transforms: Any,
+    *,
+    size: tuple[int, int],
+    fill: float | None = None,
+    nearest: bool = False,
+) -> Any:
+    """Apply one projective transform to each image of a batch.
+
+    Args:
+        images: (N, H, W, C) tensor.
+        transforms: (N, 8) float32 from output pixels to input pixels (``draw_transforms``).
+        size: (height, width) of the result.
+        fill: Value beyond the image; ``None`` reflects the image at its border.
+        nearest: Take the nearest pixel instead of interpolating, as masks need it.
+
+    Returns:
+        (N, height, width, C) tensor of the same dtype.
+    """
+    tf = import_backend("tensorflow")
     views = tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
-        transforms=draw_transforms(images, size=size, how=how, seed=place),
+        transforms=transforms,
         output_shape=size,
-        interpolation="BILINEAR",
-        fill_mode="REFLECT",
-        fill_value=0.0,
+        interpolation="NEAREST" if nearest else "BILINEAR",
+        fill_mode="REFLECT" if fill is None else "CONSTANT",
+        fill_value=fill or 0.0,
     )
-    views.set_shape((None, *size, 3))
-    return vary_colors(tf.cast(views, tf.float32), amount=how.color, seed=paint)
+    views.set_shape((None, *size, images.shape[-1]))
+    return views
 
 
 def draw_transforms(images: Any, *, size: tuple[int, int], how: Augmentation, seed: Any) -> Any:

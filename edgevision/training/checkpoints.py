@@ -28,8 +28,9 @@ class RunState:
 
     Attributes:
         phase: ``HEAD`` or ``FINE_TUNE``.
+        metric: The figure whose validation value makes an epoch the best, such as ``accuracy``.
         epoch: Finished epochs of the phase.
-        best_score: (validation accuracy, minus validation loss) of the best epoch of all phases.
+        best_score: (validation metric, minus validation loss) of the best epoch of all phases.
         best_row: Position of that epoch in ``history``.
         phase_score: The same of the best epoch of this phase, for early stopping.
         stale_epochs: Epochs since that one.
@@ -37,6 +38,7 @@ class RunState:
     """
 
     phase: Phase
+    metric: str = "accuracy"
     epoch: int = 0
     best_score: tuple[float, float] = WORST_SCORE
     best_row: int = -1
@@ -46,7 +48,7 @@ class RunState:
 
     def record(self, row: dict[str, Any]) -> bool:
         """Count a finished epoch; returns whether it is the best so far."""
-        score = (row["val_accuracy"], -row["val_loss"])
+        score = (row[f"val_{self.metric}"], -row["val_loss"])
         self.epoch += 1
         self.history.append(row)
         self.stale_epochs += 1

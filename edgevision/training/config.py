@@ -1,20 +1,29 @@
-"""Everything that decides how a classifier is trained, as one value that can be repeated."""
+"""Everything that decides how a network is trained, as one value that can be repeated."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypedDict
 
 from edgevision.errors import InvalidConfigError
+from edgevision.specs import Task, Upsampling, parse_choice
 
 # Trained weights want small steps; a network that starts from noise wants large ones.
 FINE_TUNE_LEARNING_RATE = 1e-4
 SCRATCH_LEARNING_RATE = 2e-2
 # Few images and many features: MobileNetV1's own 0.001 lets the head learn them by heart.
 FINE_TUNE_DROPOUT = 0.2
+
+
+class BoxLoss(StrEnum):
+    """How a detector's classifier copes with far more background than objects."""
+
+    HARD_NEGATIVES = "hard-negatives"
+    FOCAL = "focal"
 
 
 class TrainingOptions(TypedDict, total=False):
@@ -39,18 +48,24 @@ class TrainingOptions(TypedDict, total=False):
     flip: bool
     early_stopping: int
     seed: int
+    box_loss: BoxLoss | str
+    upsampling: Upsampling | str
+    dice_weight: float
+    ignore_index: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
-    """How a classifier is trained.
+    """How a network is trained. The defaults are those of a classifier; see ``plan_training``.
 
     Attributes:
         name: Network, a name of the registry.
         val_fraction: Share of the images held out when no validation data is given, in (0, 1).
-        epochs: Passes over the training images with the whole network trainable.
-        head_epochs: Passes over the features of the frozen backbone that train the new head first;
-            without ``weights`` there is nothing to freeze and this is not used.
+        epochs: Passes over the training images with the whole network trainable; 0 is allowed
+            where a head is trained first.
+        head_epochs: Passes that train the new head first, on the frozen backbone; without
+            ``weights`` there is nothing to freeze and this is not used. With ``epochs`` at 0 the
+            backbone stays frozen.
         batch_size: Images per step.
         learning_rate: Peak of the head's schedule.
         fine_tune_learning_rate: Peak of the schedule of the whole network; ``None`` means 0.0001
@@ -71,6 +86,12 @@ class TrainingConfig:
             Long by default, since the last, small steps of a cosine schedule often help most. The
             best weights are kept either way.
         seed: Decides the split, the order, the augmentation and the first weights.
+        box_loss: Of a detector: ``hard-negatives`` (three times as many as there are positives,
+            Liu et al. 2016) or ``focal`` (Lin et al. 2017, arXiv:1708.02002).
+        upsampling: Of a segmenter: how its decoder doubles the resolution.
+        dice_weight: Of a segmenter: weight of the Dice loss (Milletari et al. 2016,
+            arXiv:1606.04797) beside the cross entropy.
+        ignore_index: Of a segmenter: this value of the masks counts as no class; 255 always does.
     """
 
     name: str
@@ -93,13 +114,23 @@ class TrainingConfig:
     flip: bool = True
     early_stopping: int = 15
     seed: int = 0
+    box_loss: BoxLoss = BoxLoss.HARD_NEGATIVES
+    upsampling: Upsampling = Upsampling.BILINEAR
+    dice_weight: float = 1.0
+    ignore_index: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_size", _as_size(self.input_size))
         if self.weights is not None:
             object.__setattr__(self, "weights", str(self.weights))
-        for name, low in (("epochs", 1), ("batch_size", 1), ("head_epochs", 0)):
-            _check_integer(name, getattr(self, name), low)
+        object.__setattr__(self, "box_loss", parse_choice(BoxLoss, self.box_loss, "box_loss"))
+        upsampling = parse_choice(Upsampling, self.upsampling, "upsampling")
+        object.__setattr__(self, "upsampling", upsampling)
+        _check_integer("head_epochs", self.head_epochs, 0)
+        _check_integer("epochs", self.epochs, 0 if self.has_head_phase else 1)
+        _check_integer("batch_size", self.batch_size, 1)
+        if self.ignore_index is not None:
+            _check_integer("ignore_index", self.ignore_index, 0)
         _check_integer("early_stopping", self.early_stopping, 0)
         _check_integer("seed", self.seed, 0)
         _check_range("val_fraction", self.val_fraction, 0, 1, open_low=True)
@@ -108,7 +139,7 @@ class TrainingConfig:
                 _check_range(name, value, 0, 1)
         for name in ("learning_rate", "alpha", "peak_learning_rate"):
             _check_range(name, getattr(self, name), 0, math.inf, open_low=True)
-        for name in ("weight_decay", "mixup"):
+        for name in ("weight_decay", "mixup", "dice_weight"):
             _check_range(name, getattr(self, name), 0, math.inf)
 
     @property
@@ -160,6 +191,65 @@ class TrainingConfig:
         """
         old, new = self.to_dict(), other.to_dict()
         return tuple(f"{name} {old[name]} → {new[name]}" for name in old if old[name] != new[name])
+
+
+_DETECT = {
+    "epochs": 60,
+    "head_epochs": 3,
+    "batch_size": 16,
+    "learning_rate": 2e-3,
+    "fine_tune_learning_rate": 2e-3,
+    "label_smoothing": 0.0,
+    "early_stopping": 0,
+}
+_SEGMENT = {
+    "epochs": 60,
+    "head_epochs": 3,
+    "batch_size": 8,
+    "learning_rate": 2e-3,
+    "fine_tune_learning_rate": 2e-3,
+    "label_smoothing": 0.0,
+    "early_stopping": 0,
+}
+_DEFAULTS: Mapping[Task, Mapping[str, Any]] = {Task.DETECT: _DETECT, Task.SEGMENT: _SEGMENT}
+
+_SOME_TASKS: Mapping[str, tuple[Task, ...]] = {
+    "label_smoothing": (Task.CLASSIFY,),
+    "mixup": (Task.CLASSIFY,),
+    "dropout": (Task.CLASSIFY,),
+    "class_weights": (Task.CLASSIFY, Task.SEGMENT),
+    "box_loss": (Task.DETECT,),
+    "upsampling": (Task.SEGMENT,),
+    "dice_weight": (Task.SEGMENT,),
+    "ignore_index": (Task.SEGMENT,),
+}
+
+
+def plan_training(task: Task, name: str, options: Mapping[str, Any]) -> TrainingConfig:
+    """Fill in what the task usually takes.
+
+    Args:
+        task: What the network answers.
+        name: The network.
+        options: What the caller chose; options of another task are refused.
+
+    Raises:
+        InvalidConfigError: An option is unknown, out of range, or belongs to another task.
+
+    >>> plan_training(Task.CLASSIFY, "n", {}).batch_size, plan_training(
+    ...     Task.DETECT, "n", {"epochs": 5}
+    ... ).epochs
+    (32, 5)
+    """
+    foreign = [key for key in options if task not in _SOME_TASKS.get(key, tuple(Task))]
+    if foreign:
+        allowed = " and ".join(kind.value for kind in _SOME_TASKS[foreign[0]])
+        raise InvalidConfigError(
+            f"{foreign[0]} is an option for {allowed} networks only",
+            received=f"{foreign[0]}={options[foreign[0]]}, {name} is for {task}",
+            remedy="leave it out",
+        )
+    return TrainingConfig.from_dict({"name": name, **_DEFAULTS.get(task, {}), **options})
 
 
 def _as_size(value: Any) -> tuple[int, int] | None:

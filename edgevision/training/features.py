@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgevision.backends import import_backend
 from edgevision.outputs import atomic_path
 from edgevision.training.events import EventCallback, Meter, Phase
-from edgevision.training.fit import Batch
+from edgevision.training.learner import Batch
 from edgevision.training.pipeline import EpochOrder
 from edgevision.training.sources import ImageSource
 

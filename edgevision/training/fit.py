@@ -10,11 +10,9 @@ from typing import Any
 from edgevision.errors import InvalidConfigError
 from edgevision.training.checkpoints import RunState
 from edgevision.training.events import EventCallback, Meter, Phase
-from edgevision.training.learner import Learner, Scores
+from edgevision.training.learner import Batch, Learner
 from edgevision.training.runs import RunFolder
 from edgevision.training.schedules import CosineSchedule
-
-Batch = tuple[Any, Any, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -82,17 +80,15 @@ def _run_epoch(
     meter = Meter(report, phase=plan.phase, epoch=epoch + 1, epochs=plan.epochs, steps=plan.steps)
     learner.seed_dropout(plan.seed + epoch)
     first = epoch * plan.steps
-    scores = _take_steps(plan, learner, batches, first, meter)
+    figures = _take_steps(plan, learner, batches, first, meter)
     speed = meter.images_per_second
-    val_scores = learner.judge(plan.val_batches)
+    val_figures = learner.judge(plan.val_batches)
     row = {
         "phase": plan.phase.value,
         "epoch": epoch + 1,
         "learning_rate": plan.schedule(first + plan.steps - 1),
-        "loss": scores.loss,
-        "accuracy": scores.accuracy,
-        "val_loss": val_scores.loss,
-        "val_accuracy": val_scores.accuracy,
+        **figures,
+        **{f"val_{name}": value for name, value in val_figures.items()},
         "seconds": meter.seconds,
         "images_per_second": speed,
     }
@@ -102,22 +98,23 @@ def _run_epoch(
 
 def _take_steps(
     plan: PhasePlan, learner: Learner, batches: Iterator[Batch], first: int, meter: Meter
-) -> Scores:
-    losses, accuracies = 0.0, 0.0
+) -> dict[str, float]:
+    """Train for one epoch; return the means of the loss and of the other figures."""
+    sums = {"loss": 0.0}
     for step in range(first, first + plan.steps):
         inputs, targets, seed = next(batches)
-        loss, accuracy = learner.train(inputs, targets, seed, plan.schedule(step))
+        loss, figures = learner.train(inputs, targets, seed, plan.schedule(step))
         # Reading the numbers waits for the step, so that the meter counts finished work.
-        losses += float(loss)
-        accuracies += float(accuracy)
-        meter.advance(len(targets))
-    if not math.isfinite(losses):
+        for name, value in {"loss": loss, **figures}.items():
+            sums[name] = sums.get(name, 0.0) + float(value)
+        meter.advance(len(inputs))
+    if not math.isfinite(sums["loss"]):
         raise InvalidConfigError(
             "training diverged: the loss is not a number",
             received=f"learning_rate={plan.schedule.peak:g}",
             remedy="try a tenth of the learning rate",
         )
-    return Scores(loss=losses / plan.steps, accuracy=accuracies / plan.steps)
+    return {name: total / plan.steps for name, total in sums.items()}
 
 
 def _record_epoch(state: RunState, row: dict[str, Any], learner: Learner, run: RunFolder) -> None:

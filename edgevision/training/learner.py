@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -11,48 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevision.backends import import_backend
-from edgevision.training.losses import cross_entropy, mix_images, smooth_targets
+
+Batch = tuple[Any, Any, Any]
+"""(inputs, targets, seed); what ``targets`` are depends on the task."""
+
+SEED_NAME = "seed_generator_state"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Objective:
-    """What a step minimizes.
-
-    Attributes:
-        num_classes: Number of classes.
-        label_smoothing: Share of the target spread over all classes.
-        mixup: Parameter of mixup; 0 for none.
-        class_weights: One weight per class.
-        weight_decay: Decoupled weight decay of kernels.
-    """
-
-    num_classes: int
-    label_smoothing: float
-    mixup: float
-    class_weights: tuple[float, ...]
-    weight_decay: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """Loss and accuracy over a set of images.
-
-    Attributes:
-        loss: Mean cross entropy (smoothed and weighted in training, plain in validation).
-        accuracy: Share of right answers, 0–1.
-    """
-
-    loss: float
-    accuracy: float
-
-
-class Learner:
+class Learner(ABC):
     """A network with its optimizer (AdamW), stepped by hand so that a resumed run is exact.
 
     Args:
-        network: Called as ``network(inputs, training)``; returns logits.
+        network: Called as ``network(inputs, training)``; returns the raw outputs.
         model: The Keras model that owns every weight that is saved and restored.
-        objective: What a step minimizes.
+        weight_decay: Decoupled weight decay of kernels (Loshchilov and Hutter 2019).
         trainable: The variables that steps change.
     """
 
@@ -61,28 +33,29 @@ class Learner:
         network: Callable[[Any, bool], Any],
         model: Any,
         *,
-        objective: Objective,
+        weight_decay: float,
         trainable: Iterable[Any],
     ) -> None:
         self.model = model
-        self.objective = objective
-        self._network = network
+        self.network = network
         self._trainable = list(trainable)
-        self.optimizer = _create_optimizer(objective.weight_decay, self._trainable)
+        self.optimizer = _create_optimizer(weight_decay, self._trainable)
 
-    def train(self, inputs: Any, targets: Any, seed: Any, learning_rate: float) -> tuple[Any, Any]:
-        """Take one step; returns loss and accuracy of the batch as scalar tensors."""
+    @abstractmethod
+    def compute_loss(self, inputs: Any, targets: Any, seed: Any) -> tuple[Any, dict[str, Any]]:
+        """Return the loss of a batch and further figures, scalar tensors; traced once."""
+
+    @abstractmethod
+    def judge(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Measure the network on batches: ``loss`` first, then the figures of the task."""
+
+    def train(
+        self, inputs: Any, targets: Any, seed: Any, learning_rate: float
+    ) -> tuple[Any, dict[str, Any]]:
+        """Take one step; returns the loss of the batch and further figures, scalar tensors."""
         self.optimizer.learning_rate.assign(learning_rate)
-        loss, accuracy = self._train_step(inputs, targets, seed)
-        return loss, accuracy
-
-    def judge(self, batches: Iterable[tuple[Any, Any, Any]]) -> Scores:
-        """Measure the network on batches of (inputs, targets, seed)."""
-        sums = np.zeros(3)
-        for inputs, targets, _ in batches:
-            loss, right = self._judge_step(inputs, targets)
-            sums += float(loss), float(right), len(targets)
-        return Scores(loss=float(sums[0] / sums[2]), accuracy=float(sums[1] / sums[2]))
+        loss, figures = self._train_step(inputs, targets, seed)
+        return loss, figures
 
     def seed_dropout(self, seed: int) -> None:
         """Make what dropout draws from here on a function of ``seed``."""
@@ -110,42 +83,16 @@ class Learner:
     @cached_property
     def _train_step(self) -> Any:
         tf = import_backend("tensorflow")
-        goal = self.objective
-        class_weights = tf.constant(goal.class_weights, tf.float32)
 
         def step(inputs: Any, targets: Any, seed: Any) -> Any:
-            wanted = smooth_targets(targets, goal.num_classes, goal.label_smoothing)
-            if goal.mixup:
-                inputs, wanted = mix_images(inputs, wanted, mixup=goal.mixup, seed=seed)
             with tf.GradientTape() as tape:
-                logits = self._network(inputs, True)
-                loss = cross_entropy(wanted, logits, class_weights)
+                loss, figures = self.compute_loss(inputs, targets, seed)
                 scaled = self.optimizer.scale_loss(loss)
-            gradients = tape.gradient(scaled, self._trainable_values)
-            self.optimizer.apply(gradients, self._trainable)
-            right = tf.equal(tf.argmax(logits, 1), tf.argmax(wanted, 1))
-            return loss, tf.reduce_mean(tf.cast(right, tf.float32))
+            values = [variable.value for variable in self._trainable]
+            self.optimizer.apply(tape.gradient(scaled, values), self._trainable)
+            return loss, figures
 
         return tf.function(step, reduce_retracing=True, autograph=False)
-
-    @cached_property
-    def _judge_step(self) -> Any:
-        tf = import_backend("tensorflow")
-
-        def step(inputs: Any, targets: Any) -> Any:
-            logits = tf.cast(self._network(inputs, False), tf.float32)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-            right = tf.equal(tf.argmax(logits, 1, targets.dtype), targets)
-            return tf.reduce_sum(losses), tf.reduce_sum(tf.cast(right, tf.float32))
-
-        return tf.function(step, reduce_retracing=True, autograph=False)
-
-    @property
-    def _trainable_values(self) -> list[Any]:
-        return [variable.value for variable in self._trainable]
-
-
-SEED_NAME = "seed_generator_state"
 
 
 def _create_optimizer(weight_decay: float, trainable: list[Any]) -> Any:

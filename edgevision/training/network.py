@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from edgevision.backends import import_backend
 from edgevision.contract import Contract
 from edgevision.graph.contracts import write_contract
-from edgevision.models.registry import create_model, head_layers
+from edgevision.models.registry import backbone_layers, create_model, get_spec, head_layers
 from edgevision.outputs import atomic_path
+from edgevision.specs import Task
 from edgevision.training.config import TrainingConfig
-from edgevision.training.learner import Learner, Objective
 
 # From nothing: statistics of the last ten steps or so. The networks' own 0.99 and 0.999 would still
 # be half their starting values after a few hundred steps, and validation would be garbage.
@@ -45,25 +45,6 @@ class Network:
     head: Any
     frozen_statistics: bool
 
-    def head_learner(self, objective: Objective) -> Learner:
-        """Return a learner of the head alone; its inputs are features."""
-
-        def run(features: Any, training: bool) -> Any:
-            return self.head(features, training=training)
-
-        trainable = self.head.trainable_variables
-        return Learner(run, self.head, objective=objective, trainable=trainable)
-
-    def learner(self, objective: Objective) -> Learner:
-        """Return a learner of everything; its inputs are images."""
-
-        def run(images: Any, training: bool) -> Any:
-            own_statistics = training and not self.frozen_statistics
-            return self.head(self.backbone(images, training=own_statistics), training=training)
-
-        trainable = self.model.trainable_variables
-        return Learner(run, self.model, objective=objective, trainable=trainable)
-
 
 def build_network(config: TrainingConfig, num_classes: int, *, load_weights: bool) -> Network:
     """Build the network that ``config`` names.
@@ -78,24 +59,42 @@ def build_network(config: TrainingConfig, num_classes: int, *, load_weights: boo
         InvalidModelError: The weights file does not fit.
     """
     keras = import_backend("keras")
-    keras.utils.set_random_seed(config.seed % 2**32)
-    model = create_model(
-        config.name,
-        alpha=config.alpha,
-        input_size=config.input_size,
-        num_classes=num_classes,
-        dropout=config.head_dropout,
-        weights=config.weights if load_weights else None,
-        classifier_activation=None,
-    )
+    model = build_logits(config, num_classes, load_weights=load_weights)
     pooled = model.get_layer(head_layers(model)[0]).output
-    _limit_momentum(model, SCRATCH_MOMENTUM if config.weights is None else FINE_TUNE_MOMENTUM)
     return Network(
         model=model,
         backbone=keras.Model(model.inputs, pooled, name="backbone"),
         head=keras.Model(pooled, model.outputs[0], name="head"),
         frozen_statistics=config.weights is not None and config.batch_size < _MIN_STATISTICS_BATCH,
     )
+
+
+def build_logits(config: TrainingConfig, num_classes: int, *, load_weights: bool) -> Any:
+    """Build the network that ``config`` names as a Keras model whose scores are logits.
+
+    Raises:
+        InvalidConfigError: Unknown network, or a choice out of range.
+        InvalidModelError: The weights file does not fit.
+    """
+    keras = import_backend("keras")
+    keras.utils.set_random_seed(config.seed % 2**32)
+    model = create_model(
+        config.name,
+        num_classes=num_classes,
+        weights=config.weights if load_weights else None,
+        classifier_activation=None,
+        **_list_choices(config),
+    )
+    _limit_momentum(model, SCRATCH_MOMENTUM if config.weights is None else FINE_TUNE_MOMENTUM)
+    return model
+
+
+def freeze_backbone(model: Any, frozen: bool) -> None:
+    """Keep the backbone as it is, statistics included, or let it be trained."""
+    names = set(backbone_layers(model))
+    for layer in model.layers:
+        if layer.name in names:
+            layer.trainable = not frozen
 
 
 @contextmanager
@@ -114,10 +113,10 @@ def training_precision() -> Iterator[None]:
 def save_model(
     weights: list[NDArray[Any]], path: Path, *, config: TrainingConfig, contract: Contract
 ) -> None:
-    """Write a float32 model with softmax, ready for inference, its contract inside.
+    """Write a float32 model, ready for inference, its contract inside.
 
     Args:
-        weights: Of ``Network.model``.
+        weights: Of the network as it was trained.
         path: The ``.keras`` file.
         config: The options that the network was built with.
         contract: Preprocessing and labels.
@@ -129,19 +128,24 @@ def save_model(
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
-        model = create_model(
-            config.name,
-            alpha=config.alpha,
-            input_size=config.input_size,
-            num_classes=len(contract.labels),
-            dropout=config.head_dropout,
-        )
+        model = create_model(config.name, num_classes=len(contract.labels), **_list_choices(config))
     finally:
         keras.config.set_dtype_policy(before)
     model.set_weights(weights)
     with atomic_path(path) as temporary:
         model.save(temporary)
         write_contract(temporary, contract, temporary)
+
+
+def _list_choices(config: TrainingConfig) -> dict[str, Any]:
+    """Return what decides the network's shape, as ``create_model`` takes it."""
+    choices: dict[str, Any] = {"alpha": config.alpha, "input_size": config.input_size}
+    task = get_spec(config.name).task
+    if task is Task.CLASSIFY:
+        choices["dropout"] = config.head_dropout
+    if task is Task.SEGMENT:
+        choices["upsampling"] = config.upsampling
+    return choices
 
 
 def _limit_momentum(model: Any, limit: float) -> None:

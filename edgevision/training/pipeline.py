@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from edgevision.backends import import_backend
 from edgevision.contract import Preprocessing
 from edgevision.training.augment import Augmentation, augment_batch
-from edgevision.training.pixels import PixelStore, normalize
+from edgevision.training.pixels import normalize
+
+Pick = Callable[[int], NDArray[np.int64]]
+"""From a step to the numbers of its images."""
 
 # Training pixels are kept a little larger than the input, so that crops lose little detail.
 MARGIN = 1.15
@@ -79,63 +82,48 @@ class View:
         return normalize(images, self.preprocessing)
 
 
-def stream_train(
-    store: PixelStore,
-    targets: Sequence[int],
+def stream_steps(
+    span: tuple[int, int],
     *,
-    order: EpochOrder,
-    view: View,
-    start: int,
-    stop: int,
+    fetch: Callable[[int], tuple[NDArray[Any], ...]],
+    shapes: Sequence[tuple[str, tuple[int | None, ...]]],
+    prepare: Callable[..., tuple[Any, Any]],
+    seed: int,
 ) -> Any:
-    """Return a ``tf.data.Dataset`` of (images, targets, seed) from step ``start`` to ``stop``.
+    """Return a ``tf.data.Dataset`` of (inputs, targets, seed), one element per step.
 
     One stream for all epochs: the next one is prepared while the last one is being judged.
+
+    Args:
+        span: First step, and the one after the last.
+        fetch: Takes a step, returns NumPy arrays.
+        shapes: Dtype and shape of each of these arrays.
+        prepare: Takes the arrays as tensors and a (2,) int32 seed, returns inputs and targets.
+        seed: Of the stream; each step has a seed of its own.
     """
-    return _stream(store, targets, order.pick, view, seed=order.seed, span=(start, stop))
-
-
-def stream_in_order(
-    store: PixelStore, targets: Sequence[int], *, batch_size: int, view: View, seed: int = 0
-) -> Any:
-    """Return a ``tf.data.Dataset`` of (images, targets, seed) over every image once, in order."""
-
-    def pick(step: int) -> NDArray[np.int64]:
-        return np.arange(step * batch_size, min((step + 1) * batch_size, len(store)))
-
-    steps = -(-len(store) // batch_size)
-    return _stream(store, targets, pick, view, seed=seed, span=(0, steps))
-
-
-def _stream(
-    store: PixelStore,
-    targets: Sequence[int],
-    pick: Callable[[int], NDArray[np.int64]],
-    view: View,
-    *,
-    seed: int,
-    span: tuple[int, int],
-) -> Any:
     tf = import_backend("tensorflow")
-    classes = np.asarray(targets, np.int32)
+    dtypes = [getattr(tf, dtype) for dtype, _ in shapes]
 
-    def fetch(step: Any) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        indices = pick(int(step))
-        return store.fetch(indices), classes[indices]
-
-    def load(step: Any) -> tuple[Any, Any, Any]:
-        pixels, labels = tf.numpy_function(fetch, [step], (tf.uint8, tf.int32))
-        pixels.set_shape((None, None, None, 3))
-        labels.set_shape((None,))
+    def load(step: Any) -> tuple[Any, Any]:
+        arrays = tf.numpy_function(lambda number: fetch(int(number)), [step], dtypes)
+        for array, (_, shape) in zip(arrays, shapes, strict=True):
+            array.set_shape(shape)
         step_seed = tf.stack((tf.constant(seed % 2**31, tf.int32), tf.cast(step, tf.int32)))
-        return pixels, labels, step_seed
+        return tuple(arrays), step_seed
 
-    def prepare(pixels: Any, labels: Any, step_seed: Any) -> tuple[Any, Any, Any]:
-        images = view(pixels, step_seed)
-        images.set_shape((None, *view.size, 3))
-        return images, labels, step_seed
+    def finish(arrays: Any, step_seed: Any) -> tuple[Any, Any, Any]:
+        return (*prepare(*arrays, step_seed), step_seed)
 
     steps = tf.data.Dataset.range(*span)
     # The functions hold no Python control flow on tensors: nothing to rewrite.
     plain = tf.autograph.experimental.do_not_convert
-    return steps.map(plain(load)).map(plain(prepare)).prefetch(_PREFETCHED)
+    return steps.map(plain(load)).map(plain(finish)).prefetch(_PREFETCHED)
+
+
+def pick_in_order(num_images: int, batch_size: int) -> tuple[Pick, int]:
+    """Return how to take every image once, in order, and the number of steps."""
+
+    def pick(step: int) -> NDArray[np.int64]:
+        return np.arange(step * batch_size, min((step + 1) * batch_size, num_images))
+
+    return pick, -(-num_images // batch_size)

@@ -45,6 +45,7 @@ class PixelStore:
         files: The images.
         resize: Decodes and resizes one file to (height, width, 3) uint8.
         threads: Decoding threads.
+        size: (height, width).
         cached: (N, height, width, 3) uint8 in memory or mapped from disk, or ``None``: then every
             access decodes.
     """
@@ -52,6 +53,7 @@ class PixelStore:
     files: Sequence[Path]
     resize: Callable[[Path], NDArray[np.uint8]]
     threads: int
+    size: tuple[int, int]
     cached: NDArray[np.uint8] | None = None
     _pool: list[ThreadPoolExecutor] = field(default_factory=list)
 
@@ -102,14 +104,14 @@ def load_pixels(
     spec = TensorSpec(name="pixels", shape=(1, *size, 3), dtype="uint8")
     preprocessor = Preprocessor(preprocessing, spec)
     threads = threads or count_cores()
-    store = PixelStore(files, lambda file: preprocessor.resize(decode_image(file)), threads)
+    store = PixelStore(files, lambda file: preprocessor.resize(decode_image(file)), threads, size)
     shape = (len(files), *size, 3)
     place = choose_place(prod(shape), folder, memory_limit_bytes)
     if place is Place.NOWHERE:
         return store
     pixels = _allocate(shape, folder if place is Place.DISK else None)
     _fill(pixels, store, advance)
-    return PixelStore(files, store.resize, threads, pixels)
+    return PixelStore(files, store.resize, threads, size, pixels)
 
 
 def _allocate(shape: tuple[int, ...], folder: Path | None) -> NDArray[np.uint8]:

@@ -15,12 +15,14 @@ from edgevision.training.runs import RunFolder, RunStatus
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingResult:
-    """A trained classifier and where it is.
+    """A trained network and where it is.
 
     Attributes:
         run_dir: The run folder.
-        model_path: The best model (``.keras``, softmax, contract inside).
-        metrics: ``val_accuracy val_loss accuracy loss`` of the best epoch; shares and mean losses.
+        model_path: The best model (``.keras``, ready for inference, contract inside).
+        metrics: Figures of the best epoch, shares and mean losses: ``val_accuracy val_loss
+            accuracy loss`` of a classifier, ``val_map50 val_loss loss`` of a detector,
+            ``val_mean_iou val_pixel_accuracy val_loss …`` of a segmenter.
         epochs: Finished epochs of the whole network, those before a resume included.
         head_epochs: Finished epochs of the head on the frozen backbone.
         best_phase: Phase of the best epoch.
@@ -91,7 +93,7 @@ def make_result(
     return TrainingResult(
         run_dir=run.path,
         model_path=run.model_path,
-        metrics={k: best[k] for k in ("val_accuracy", "val_loss", "accuracy", "loss")},
+        metrics=_pick_metrics(best, state.metric),
         epochs=phases.count(Phase.FINE_TUNE.value),
         head_epochs=phases.count(Phase.HEAD.value),
         best_phase=best["phase"],
@@ -100,6 +102,13 @@ def make_result(
         status=status,
         **details,
     )
+
+
+def _pick_metrics(row: Mapping[str, Any], metric: str) -> dict[str, float]:
+    """Return the figures of an epoch, what counts first."""
+    first = (f"val_{metric}", "val_loss", metric, "loss")
+    others = [name for name in row if name.startswith("val_")]
+    return {name: row[name] for name in dict.fromkeys((*first, *others)) if name in row}
 
 
 def describe_skipped(data: TrainingData) -> tuple[str, ...]:

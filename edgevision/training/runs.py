@@ -21,10 +21,6 @@ from edgevision.training.checkpoints import Checkpoints
 from edgevision.training.config import TrainingConfig
 from edgevision.training.locks import lock_folder
 
-HISTORY_COLUMNS = (
-    *("phase", "epoch", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy"),
-    *("seconds", "images_per_second"),
-)
 _PACKAGES = ("edgevision", "tensorflow", "keras", "numpy", "pillow")
 
 
@@ -122,15 +118,16 @@ class RunFolder:
         self._write_record()
 
     def write_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Replace ``history.csv``.
+        """Replace ``history.csv``: a column for every figure of an epoch, a line for every epoch.
 
         Raises:
             OutputError: No space or no permission; the old file is untouched.
         """
         text = io.StringIO()
-        writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
+        columns = dict.fromkeys(name for row in rows for name in row)
+        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows({name: _round(row[name]) for name in HISTORY_COLUMNS} for row in rows)
+        writer.writerows({name: _round(value) for name, value in row.items()} for row in rows)
         write_text(self.history_path, text.getvalue())
 
     def discard_unless_useful(self) -> None:

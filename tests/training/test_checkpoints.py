@@ -45,6 +45,12 @@ def test_the_best_epoch_has_the_best_accuracy_then_the_least_loss() -> None:
     assert (state.best_row, state.stale_epochs, state.epoch) == (2, 1, 4)
 
 
+def test_the_metric_of_the_task_decides() -> None:
+    state = RunState(phase=Phase.FINE_TUNE, metric="map50")
+    assert state.record({"val_map50": 0.4, "val_loss": 2.0, "val_accuracy": 0.1})
+    assert state.best_score == (0.4, -2.0)
+
+
 def test_another_phase_has_its_own_patience_and_the_same_best() -> None:
     state = RunState(phase=Phase.HEAD)
     state.record(make_row(0.9))

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from edgevision.errors import InvalidConfigError
-from edgevision.training.config import TrainingConfig, TrainingOptions
+from edgevision.specs import Task
+from edgevision.training.config import TrainingConfig, TrainingOptions, plan_training
 
 
 def test_round_trips_through_json_values() -> None:
@@ -34,6 +35,10 @@ def test_one_number_is_a_square() -> None:
         ("input_size", (1, 2, 3)),
         ("alpha", 0.0),
         ("seed", -1),
+        ("box_loss", "hinge"),
+        ("upsampling", "magic"),
+        ("dice_weight", -1.0),
+        ("ignore_index", -1),
     ],
 )
 def test_names_the_option_that_is_out_of_range(option: str, value: object) -> None:
@@ -54,3 +59,31 @@ def test_a_head_is_trained_first_only_on_trained_weights() -> None:
     assert TrainingConfig(name="n", weights="w.h5").has_head_phase
     assert not TrainingConfig(name="n").has_head_phase
     assert not TrainingConfig(name="n", weights="w.h5", head_epochs=0).has_head_phase
+
+
+def test_without_epochs_of_the_whole_network_there_must_be_a_head_phase() -> None:
+    assert TrainingConfig(name="n", weights="w.h5", epochs=0).epochs == 0
+    with pytest.raises(InvalidConfigError, match="epochs"):
+        TrainingConfig(name="n", epochs=0)
+
+
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        (Task.DETECT, {"mixup": 0.2}),
+        (Task.DETECT, {"class_weights": True}),
+        (Task.SEGMENT, {"box_loss": "focal"}),
+        (Task.SEGMENT, {"label_smoothing": 0.1}),
+        (Task.CLASSIFY, {"dice_weight": 1.0}),
+        (Task.CLASSIFY, {"ignore_index": 3}),
+    ],
+)
+def test_an_option_of_another_task_is_refused(task: Task, options: dict[str, object]) -> None:
+    with pytest.raises(InvalidConfigError, match=next(iter(options))):
+        plan_training(task, "n", options)
+
+
+def test_every_task_has_its_defaults_and_they_can_be_changed() -> None:
+    plain = plan_training(Task.SEGMENT, "n", {})
+    assert plain.batch_size < TrainingConfig(name="n").batch_size
+    assert plan_training(Task.SEGMENT, "n", {"batch_size": 3}).batch_size == 3

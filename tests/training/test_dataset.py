@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from edgevision.errors import DataError
-from edgevision.training.dataset import TrainingData, read_training_data
+from edgevision.specs import Task
+from edgevision.training.dataset import DataOptions, TrainingData, read_training_data
 
 
 def write_images(folder: Path, counts: dict[str, int]) -> Path:
@@ -20,7 +21,8 @@ def write_images(folder: Path, counts: dict[str, int]) -> Path:
 
 
 def read(folder: Path, val: Path | None = None) -> TrainingData:
-    return read_training_data(folder, val_folder=val, val_fraction=0.25, seed=1)
+    options = DataOptions(folder=folder, val_folder=val, val_fraction=0.25, seed=1)
+    return read_training_data(Task.CLASSIFY, options)
 
 
 def test_holds_out_a_share_of_every_class(tmp_path: Path) -> None:

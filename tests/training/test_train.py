@@ -14,10 +14,10 @@ from PIL import Image
 
 from edgevision.errors import EdgeVisionError, InvalidConfigError, OutputError
 from edgevision.graph.contracts import read_contract
-from edgevision.training.classify import train
 from edgevision.training.events import Phase, TrainingEvent
 from edgevision.training.results import TrainingResult
 from edgevision.training.runs import RunStatus
+from edgevision.training.train import train
 
 pytest.importorskip("tensorflow")
 
@@ -92,7 +92,7 @@ def test_a_killed_run_resumes_to_the_same_result(
 ) -> None:
     code = (
         "import json, os, signal, sys\n"
-        "from edgevision.training.classify import train\n"
+        "from edgevision.training.train import train\n"
         "def stop(event):\n"
         "    if event.phase == 'train network' and event.epoch == 3:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
