@@ -5,22 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgevision.errors import UnsupportedOpError
 from edgevision.runtime.sessions import find_runnable_format, open_session
 from edgevision.specs import Device, Task, parse_choice
 from edgevision.threads import resolve_threads
 
 if TYPE_CHECKING:
+    from edgevision.contract import Contract
+    from edgevision.graph.graph import Graph
     from edgevision.runtime.classify import Classifier
+    from edgevision.runtime.detect import Detector
+    from edgevision.runtime.segment import Segmenter
+    from edgevision.runtime.session import Session
 
 
 def load(
     path: str | Path, *, device: str = "cpu", threads: int | None = None, **overrides: Any
-) -> Classifier:
-    """Load a ``.tflite`` or ``.onnx`` classifier with everything it needs to take photos.
+) -> Classifier | Detector | Segmenter:
+    """Load a ``.tflite`` or ``.onnx`` model with everything it needs to take photos.
 
-    How images are resized and scaled, and what the classes are called, comes from the contract
-    in the file. ``classifier.contract.assumed`` names what neither the file nor the caller says.
+    How images are resized and scaled, what the outputs mean and what the classes are called,
+    comes from the contract in the file. ``contract.assumed`` of what is returned names what
+    neither the file nor the caller says.
 
     Args:
         path: The model file.
@@ -33,19 +38,19 @@ def load(
             ``scores`` (``probabilities`` or ``logits``), ``task``.
 
     Returns:
-        A classifier. Detectors and segmenters come with a later version.
+        A ``Classifier``, ``Detector`` or ``Segmenter``, as the contract's task says.
 
     Raises:
         MissingFileError: There is no such file.
-        InvalidModelError: The file is damaged, of another format, or its labels do not fit.
-        UnsupportedOpError: It is no classifier.
+        InvalidModelError: The file is damaged, of another format, or its outputs, labels or
+            anchors do not fit its task.
+        UnsupportedOpError: It has more inputs or outputs than its task takes.
         InvalidConfigError: An override, the device or ``threads`` is out of range.
         DelegateError: The device can not be used.
         BackendUnavailableError: The interpreter for this format is not installed.
     """
     from edgevision.graph.contracts import complete_contract, read_contract
     from edgevision.graph.reader import read_graph
-    from edgevision.runtime.classify import Classifier
 
     # What a person may have mistyped comes before the work of reading the file.
     parse_choice(Device, device, "device")
@@ -53,10 +58,22 @@ def load(
     find_runnable_format(path)
     graph = read_graph(path)
     contract = complete_contract(read_contract(path), graph, overrides)
-    if contract.task is not Task.CLASSIFY:
-        raise UnsupportedOpError(
-            "this version runs classifiers; detectors and segmenters come with a later one",
-            received=f"{path}: task={contract.task}",
-            remedy='if it is a classifier, say so with --task classify (task="classify")',
-        )
-    return Classifier(open_session(path, device=device, threads=threads), contract)
+    session = open_session(path, device=device, threads=threads)
+    return _create_predictor(session, contract, graph)
+
+
+def _create_predictor(
+    session: Session, contract: Contract, graph: Graph
+) -> Classifier | Detector | Segmenter:
+    """Import only what the task needs: a device waits for every module."""
+    if contract.task is Task.DETECT:
+        from edgevision.runtime.detect import Detector
+
+        return Detector(session, contract, graph)
+    if contract.task is Task.SEGMENT:
+        from edgevision.runtime.segment import Segmenter
+
+        return Segmenter(session, contract)
+    from edgevision.runtime.classify import Classifier
+
+    return Classifier(session, contract)

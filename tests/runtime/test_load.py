@@ -1,11 +1,25 @@
 from __future__ import annotations
 
 import pytest
-from tiny_models import build_detector, build_segmenter
+from tiny_detectors import CONTRACT, DETECTION, build_detector_body
+from tiny_models import build_segmenter
 
 import edgevision as ev
-from edgevision.errors import InvalidConfigError, InvalidModelError, UnsupportedOpError
-from edgevision.specs import ResizeRule, Task
+from edgevision.errors import InvalidConfigError, InvalidModelError
+from edgevision.graph.contracts import attach_contract
+from edgevision.graph.postprocess import append_postprocess
+from edgevision.specs import ResizeRule
+
+
+def write_detector(path):
+    model = append_postprocess(build_detector_body(), DETECTION, 2)
+    path.write_bytes(attach_contract(model, CONTRACT))
+    return path
+
+
+def write_segmenter(path):
+    path.write_bytes(build_segmenter())
+    return path
 
 
 def test_contract_comes_from_the_file(float_model):
@@ -34,14 +48,22 @@ def test_what_is_assumed_is_said(onnx_model):
     assert "preprocessing.std" not in assumed
 
 
-@pytest.mark.parametrize(
-    ("task", "build"), [(Task.DETECT, build_detector), (Task.SEGMENT, build_segmenter)]
-)
-def test_other_tasks_come_later(tmp_path, task, build):
-    path = tmp_path / "model.tflite"
-    path.write_bytes(build())
-    with pytest.raises(UnsupportedOpError, match=f"task={task}"):
-        ev.load(path, task=task)
+def test_task_decides_the_class(float_model, tmp_path):
+    assert isinstance(ev.load(float_model), ev.Classifier)
+    for task, write in ((ev.Detector, write_detector), (ev.Segmenter, write_segmenter)):
+        assert type(ev.load(write(tmp_path / f"{task.__name__}.tflite"))) is task
+
+
+def test_raw_heads_without_anchors_are_refused(tmp_path):
+    path = tmp_path / "raw.tflite"
+    path.write_bytes(build_detector_body())
+    with pytest.raises(InvalidModelError, match="needs its anchors"):
+        ev.load(path)
+
+
+def test_classifier_is_no_segmenter(float_model):
+    with pytest.raises(InvalidConfigError, match="outputs say classify"):
+        ev.load(float_model, task="segment")
 
 
 @pytest.mark.parametrize(
@@ -58,10 +80,15 @@ def test_noise_is_refused(tmp_path):
         ev.load(tmp_path / "noise.tflite")
 
 
-@pytest.mark.parametrize(
-    ("name", "task"),
-    [("coco_ssd_mobilenet_v1_1.0_quant_2018_06_29", "detect"), ("deeplabv3", "segment")],
-)
-def test_real_files_of_other_tasks(real_data, name, task):
-    with pytest.raises(UnsupportedOpError, match=f"task={task}"):
-        ev.load(real_data / f"models/{name}.tflite")
+def test_real_files_of_other_tasks(real_data):
+    name = "coco_ssd_mobilenet_v1_1.0_quant_2018_06_29.tflite"
+    detector = ev.load(real_data / "models" / name)
+    assert isinstance(detector, ev.Detector)
+    assert (len(detector.labels), detector.labels[0], detector.labels[-1]) == (
+        90,
+        "person",
+        "toothbrush",
+    )
+    segmenter = ev.load(real_data / "models/deeplabv3.tflite")
+    assert isinstance(segmenter, ev.Segmenter)
+    assert (segmenter.num_classes, segmenter.labels[0]) == (21, "background")
