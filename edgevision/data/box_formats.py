@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgevision.data.annotations import BoxAnnotations, BoxSource, join_annotations
+from edgevision.data.coco import find_coco_boxes
 from edgevision.data.images import scan_images
 from edgevision.data.parts import find_part_folders, pick_part
 from edgevision.data.scene_records import find_scene_boxes
@@ -14,7 +15,11 @@ from edgevision.data.voc import find_voc
 from edgevision.errors import DataError, MissingFileError
 from edgevision.specs import Part
 
-_FINDERS: tuple[Callable[[Path], BoxSource | None], ...] = (find_scene_boxes, find_voc)
+_FINDERS: tuple[Callable[[Path], BoxSource | None], ...] = (
+    find_scene_boxes,
+    find_voc,
+    find_coco_boxes,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

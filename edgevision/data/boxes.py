@@ -22,6 +22,8 @@ from edgevision.data.splits import split_indices
 from edgevision.errors import DataError, InvalidConfigError
 from edgevision.specs import Part, Progress, parse_choice
 
+_NUM_DESCRIBED = 10
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BoxDataset:
@@ -72,10 +74,13 @@ class BoxDataset:
     def describe(self) -> str:
         """Tell in one line how many images and boxes there are."""
         ignored = sum(int(flags.sum()) for flags in self.ignored)
-        told = [f"{n} {label}" for label, n in zip(self.labels, self.counts, strict=True) if n]
+        counts = dict(zip(self.labels, self.counts, strict=True))
+        order = sorted(counts, key=lambda label: -counts[label])
+        told = [f"{counts[label]} {label}" for label in order[:_NUM_DESCRIBED]]
+        rest = sum(counts[label] for label in order[_NUM_DESCRIBED:])
+        told += [f"{rest} of {len(order) - _NUM_DESCRIBED} other classes"] if rest else []
         told += [f"{ignored} ignored"] if ignored else []
-        boxes = sum(len(boxes) for boxes in self.boxes)
-        return f"{len(self)} images, {boxes} boxes ({', '.join(told)})"
+        return f"{len(self)} images, {sum(counts.values()) + ignored} boxes ({', '.join(told)})"
 
     def select(self, indices: Iterable[int]) -> BoxDataset:
         """Keep the images of these indices, in this order."""

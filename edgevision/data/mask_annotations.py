@@ -48,13 +48,13 @@ class RegionImage:
     Attributes:
         file: The image; it may not exist.
         source: The annotation file.
-        size: (height, width) that the annotation notes.
+        size: (height, width) that the annotation notes, ``None`` where it notes none.
         regions: Each with the name of its class; ``None`` for pixels that are ignored.
     """
 
     file: Path
     source: Path
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     regions: tuple[tuple[str | None, Region], ...]
 
 
@@ -75,6 +75,25 @@ class MaskAnnotations:
     labels: tuple[str, ...] = ()
     skipped: tuple[tuple[Path, str], ...] = ()
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CheckedMasks:
+    """Masks that fit their images.
+
+    Attributes:
+        files: The images.
+        sources: The mask of each.
+        labels: Class names; masks hold indices into them.
+        skipped: Images that were left out, each with the reason.
+        notes: What a person should know.
+    """
+
+    files: tuple[Path, ...]
+    sources: tuple[MaskSource, ...]
+    labels: tuple[str, ...]
+    skipped: tuple[tuple[Path, str], ...]
+    notes: tuple[str, ...]
 
 
 class MaskReader(Protocol):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgevision.data.box_formats import describe_place
+from edgevision.data.coco import find_coco_masks
 from edgevision.data.mask_annotations import MaskAnnotations, MaskReader, join_masks
 from edgevision.data.mask_folders import find_mask_folders
 from edgevision.data.parts import find_part_folders, pick_part
@@ -14,7 +15,11 @@ from edgevision.data.scene_records import find_scene_masks
 from edgevision.errors import DataError, MissingFileError
 from edgevision.specs import Part
 
-_FINDERS: tuple[Callable[[Path], MaskReader | None], ...] = (find_scene_masks, find_mask_folders)
+_FINDERS: tuple[Callable[[Path], MaskReader | None], ...] = (
+    find_scene_masks,
+    find_mask_folders,
+    find_coco_masks,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,29 +12,12 @@ from numpy.typing import NDArray
 
 from edgevision.data.headers import read_header
 from edgevision.data.labels import name_some
-from edgevision.data.mask_annotations import MaskPair
-from edgevision.data.mask_classes import MaskClasses, decide_classes
+from edgevision.data.mask_annotations import CheckedMasks, MaskPair
+from edgevision.data.mask_classes import decide_classes
 from edgevision.data.mask_files import MaskFile, read_mask
 from edgevision.errors import DataError, MissingFileError
 from edgevision.specs import Progress
 from edgevision.threads import count_cores
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PairedMasks:
-    """Images with the files of their masks, checked.
-
-    Attributes:
-        files: The images.
-        sources: The mask of each.
-        classes: What their values mean.
-        skipped: Images that were left out, each with the reason.
-    """
-
-    files: tuple[Path, ...]
-    sources: tuple[MaskFile, ...]
-    classes: MaskClasses
-    skipped: tuple[tuple[Path, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,7 +37,7 @@ def check_pairs(
     root: Path,
     skip_broken: bool,
     progress: Progress | None,
-) -> PairedMasks:
+) -> CheckedMasks:
     """Look at every mask and the header of its image.
 
     Args:
@@ -79,13 +62,14 @@ def check_pairs(
     kept = [(pair, look) for pair, look in zip(pairs, looks, strict=True) if not look.fault]
     values = frozenset[int]().union(*(look.values for _, look in kept))
     classes = decide_classes(values, names, labels, root)
-    return PairedMasks(
+    return CheckedMasks(
         files=tuple(pair.file for pair, _ in kept),
         sources=tuple(
             MaskFile(file=pair.mask, table=classes.table, turn=look.turn) for pair, look in kept
         ),
-        classes=classes,
+        labels=classes.labels,
         skipped=faults,
+        notes=classes.notes,
     )
 
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from edgevision.contract import Preprocessing
 from edgevision.data.folders import find_sound
-from edgevision.data.mask_annotations import IGNORED, MAX_CLASSES, MaskSource
+from edgevision.data.mask_annotations import IGNORED, MAX_CLASSES, MaskAnnotations, MaskSource
+from edgevision.data.mask_checks import check_regions
 from edgevision.data.mask_formats import find_mask_reader
 from edgevision.data.mask_pairs import check_pairs
 from edgevision.data.preprocess import crop_box, letterbox_box
@@ -144,22 +145,8 @@ def read_masks(
     root = Path(source)
     chosen = None if part is None else parse_choice(Part, part, "part")
     read = find_mask_reader(root).read(chosen, skip_broken=skip_broken)
-    if not read.pairs:
-        raise DataError("no image has a mask", received=root, remedy="add masks")
-    paired = check_pairs(
-        read.pairs,
-        read.labels,
-        tuple(labels or ()),
-        root=root,
-        skip_broken=skip_broken,
-        progress=progress,
-    )
-    dataset = MaskDataset(
-        files=paired.files,
-        sources=paired.sources,
-        labels=paired.classes.labels,
-        skipped=(*read.skipped, *paired.skipped),
-        notes=(*read.notes, *paired.classes.notes),
+    dataset = _check_masks(
+        read, tuple(labels or ()), root=root, skip_broken=skip_broken, progress=progress
     )
     return _drop_broken(dataset, progress) if skip_broken else dataset
 
@@ -210,6 +197,37 @@ def _pick_nearest(mask: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.
         for new, old in zip(size, mask.shape, strict=True)
     )
     return np.ascontiguousarray(mask[rows[:, None], columns])
+
+
+def _check_masks(
+    read: MaskAnnotations,
+    labels: tuple[str, ...],
+    *,
+    root: Path,
+    skip_broken: bool,
+    progress: Progress | None,
+) -> MaskDataset:
+    if bool(read.pairs) == bool(read.regions):
+        raise DataError(
+            "masks come as files or as outlines",
+            received=f"{root}: {len(read.pairs)} files, {len(read.regions)} images with outlines",
+            remedy="add masks" if not read.pairs else "read one part at a time",
+        )
+    if read.pairs:
+        checked = check_pairs(
+            read.pairs, read.labels, labels, root=root, skip_broken=skip_broken, progress=progress
+        )
+    else:
+        checked = check_regions(
+            read.regions, read.labels, labels, root=root, skip_broken=skip_broken, progress=progress
+        )
+    return MaskDataset(
+        files=checked.files,
+        sources=checked.sources,
+        labels=checked.labels,
+        skipped=(*read.skipped, *checked.skipped),
+        notes=(*read.notes, *checked.notes),
+    )
 
 
 def _drop_broken(dataset: MaskDataset, progress: Progress | None) -> MaskDataset:

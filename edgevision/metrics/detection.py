@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
+from io import StringIO
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edgevision.backends import import_backend
 from edgevision.errors import DataError, InvalidConfigError
+
+# Outside of every range of areas: counted neither as hit nor as miss.
+_NO_AREA = -1.0
+_MOST_FOUND = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,7 +67,37 @@ class VocResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values; ``None`` where there are no objects."""
-        return {"map": _to_json(self.map), "per_class": [_to_json(v) for v in self.per_class]}
+        return {"map": _to_json(self.map), "per_class": _to_json(self.per_class.tolist())}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CocoResult:
+    """Average precision over classes and overlaps; NaN where there is nothing to find.
+
+    Attributes:
+        map: Mean over the overlaps 0.5, 0.55 … 0.95 and the classes that have objects.
+        map50: Mean over the classes at overlap 0.5.
+        map75: At overlap 0.75.
+        map_small: As ``map``, of objects below 32² pixels.
+        map_medium: Of objects from 32² to 96² pixels.
+        map_large: Of objects above 96² pixels.
+        per_class: (C,) float64, mean over the overlaps; NaN for a class without objects.
+        per_class50: (C,) float64, at overlap 0.5.
+    """
+
+    map: float
+    map50: float
+    map75: float
+    map_small: float
+    map_medium: float
+    map_large: float
+    per_class: NDArray[np.float64]
+    per_class50: NDArray[np.float64]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values; ``None`` where there is nothing to find."""
+        values = {name: np.asarray(value).tolist() for name, value in asdict(self).items()}
+        return {name: _to_json(value) for name, value in values.items()}
 
 
 def box_iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
@@ -118,17 +155,55 @@ def measure_voc(
         raise InvalidConfigError(
             "iou_threshold must be in (0, 1]", received=f"iou_threshold={iou_threshold}"
         )
-    check_pairs(truth, found, num_classes)
+    _check_pairs(truth, found, num_classes)
     classes, hits, counted = _rank_boxes(truth, found, iou_threshold)
     totals = _count_true(truth, num_classes)
     average = _average_at_eleven if eleven_point else _average_everywhere
     per_class = np.full(num_classes, np.nan)
     for label in np.flatnonzero(totals):
         per_class[label] = average(hits[(classes == label) & counted], int(totals[label]))
-    return VocResult(map=mean_of_known(per_class), per_class=per_class)
+    return VocResult(map=_mean_of_known(per_class), per_class=per_class)
 
 
-def check_pairs(truth: Sequence[TrueBoxes], found: Sequence[FoundBoxes], num_classes: int) -> None:
+def measure_coco(
+    truth: Sequence[TrueBoxes], found: Sequence[FoundBoxes], num_classes: int
+) -> CocoResult:
+    """Average precision as COCO defines it (cocodataset.org, "Detection Evaluation").
+
+    The 100 surest boxes of a class in each image count. From the surest on, each takes the free
+    true box of its class that it overlaps most, if by the threshold at least. Precision, made to
+    fall with recall, is averaged over the recalls 0, 0.01 … 1; then over classes and overlaps.
+    Boxes that take an ignored object, or lie in a crowd, do not count; so do ignored objects that
+    nobody finds.
+
+    Args:
+        truth: Objects of each image; ``areas`` tell small from large.
+        found: Boxes found in each image, in the same order.
+        num_classes: C.
+
+    Raises:
+        BackendUnavailableError: pycocotools is not installed.
+        DataError: Not as many images, or a class that there is not.
+    """
+    _check_pairs(truth, found, num_classes)
+    cocoeval = import_backend("pycocotools.cocoeval")
+    present = sorted({int(label) for boxes in truth for label in boxes.classes[~boxes.ignored]})
+    precision = np.full((10, 101, num_classes, 4), np.nan)
+    if present:
+        with redirect_stdout(StringIO()):
+            evaluation = cocoeval.COCOeval(
+                _index_truth(truth, num_classes), _index_found(found, num_classes), "bbox"
+            )
+            evaluation.params.catIds = present
+            evaluation.params.maxDets = [_MOST_FOUND]
+            evaluation.evaluate()
+            evaluation.accumulate()
+        measured = evaluation.eval["precision"][:, :, :, :, 0]
+        precision[:, :, present] = np.where(measured < 0, np.nan, measured)
+    return _summarize(precision)
+
+
+def _check_pairs(truth: Sequence[TrueBoxes], found: Sequence[FoundBoxes], num_classes: int) -> None:
     """Check that there are as many images on both sides, with known classes only.
 
     Raises:
@@ -147,18 +222,20 @@ def check_pairs(truth: Sequence[TrueBoxes], found: Sequence[FoundBoxes], num_cla
             )
 
 
-def mean_of_known(values: NDArray[np.float64]) -> float:
+def _mean_of_known(values: NDArray[np.float64]) -> float:
     """Mean of the values that are not NaN; NaN where all are.
 
-    >>> mean_of_known(np.array([0.5, np.nan, 1.0]))
+    >>> _mean_of_known(np.array([0.5, np.nan, 1.0]))
     0.75
     """
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _to_json(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _to_json(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_to_json(item) for item in value]
+    return None if np.isnan(value) else value
 
 
 def _as_boxes(boxes: ArrayLike) -> NDArray[np.float64]:
@@ -249,3 +326,62 @@ def _average_at_eleven(hits: NDArray[np.bool_], total: int) -> float:
     # Whole numbers: 0.3 is no exact fraction in floating point.
     levels = [precision[10 * reached >= level * total] for level in range(11)]
     return sum(float(level.max()) for level in levels if len(level)) / 11
+
+
+def _summarize(precision: NDArray[np.float64]) -> CocoResult:
+    """Average (overlap, recall, class, area) precisions, NaN where there are no objects."""
+    every = precision[:, :, :, 0]
+    small, medium, large = (_mean_of_known(precision[..., index]) for index in (1, 2, 3))
+    return CocoResult(
+        map=_mean_of_known(every),
+        map50=_mean_of_known(every[0]),
+        map75=_mean_of_known(every[5]),
+        map_small=small,
+        map_medium=medium,
+        map_large=large,
+        per_class=np.array([_mean_of_known(row) for row in every.transpose(2, 0, 1)]),
+        per_class50=np.array([_mean_of_known(row) for row in every[0].T]),
+    )
+
+
+def _index_truth(truth: Sequence[TrueBoxes], num_classes: int) -> Any:
+    records = []
+    for image, boxes in enumerate(truth):
+        crowd = boxes.crowd.tolist()
+        areas = np.where(boxes.ignored & ~boxes.crowd, _NO_AREA, boxes.areas).tolist()
+        rows = _list_rows(boxes, image)
+        for row, is_crowd, area in zip(rows, crowd, areas, strict=True):
+            records.append({**row, "iscrowd": int(is_crowd), "area": area})
+    return _build_index(records, len(truth), num_classes)
+
+
+def _index_found(found: Sequence[FoundBoxes], num_classes: int) -> Any:
+    records = []
+    for image, boxes in enumerate(found):
+        rows = _list_rows(boxes, image)
+        for row, score in zip(rows, boxes.scores.tolist(), strict=True):
+            width, height = row["bbox"][2:]
+            records.append({**row, "iscrowd": 0, "area": width * height, "score": score})
+    return _build_index(records, len(found), num_classes)
+
+
+def _list_rows(boxes: TrueBoxes | FoundBoxes, image: int) -> list[dict[str, Any]]:
+    top, left, bottom, right = np.asarray(boxes.boxes, np.float64).reshape(-1, 4).T
+    sides = np.stack([left, top, right - left, bottom - top], axis=1).tolist()
+    classes = boxes.classes.tolist()
+    return [
+        {"image_id": image, "category_id": label, "bbox": box}
+        for box, label in zip(sides, classes, strict=True)
+    ]
+
+
+def _build_index(records: list[dict[str, Any]], num_images: int, num_classes: int) -> Any:
+    index = import_backend("pycocotools.coco").COCO()
+    index.dataset = {
+        "images": [{"id": number} for number in range(num_images)],
+        "categories": [{"id": number} for number in range(num_classes)],
+        # An identifier of 0 would read as "not matched".
+        "annotations": [{**row, "id": number} for number, row in enumerate(records, 1)],
+    }
+    index.createIndex()
+    return index
