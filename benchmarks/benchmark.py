@@ -8,12 +8,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from edgevision.benchmarks.accuracy import evaluate
+from edgevision.benchmarks.accuracy import check_data, evaluate
 from edgevision.benchmarks.environment import describe_environment, find_disturbances
 from edgevision.benchmarks.latency import Latency, measure_latencies
 from edgevision.benchmarks.probe import Probe, make_inputs, probe_model
 from edgevision.benchmarks.profile import Profile, profile
-from edgevision.data.folders import read_dataset
 from edgevision.errors import DelegateError, EdgeVisionError, InvalidConfigError
 from edgevision.runtime.isolate import run_isolated
 from edgevision.runtime.sessions import open_session
@@ -130,7 +129,7 @@ def benchmark(
         InvalidConfigError: There is no file, or a device is unknown.
         MissingFileError: A file does not exist.
         InvalidModelError: A file is damaged.
-        DataError: ``data`` holds no usable images.
+        DataError: ``data`` holds no usable images, or none for the tasks of the files.
     """
     if not files:
         raise InvalidConfigError("nothing to measure", remedy="name at least one model file")
@@ -138,7 +137,7 @@ def benchmark(
     profiles = [profile(file) for file in files]
     if data is not None:
         # A wrong folder is told before the measuring, not after.
-        read_dataset(data, skip_broken=skip_broken)
+        check_data(files, data, skip_broken=skip_broken)
     environment = describe_environment()
     rows = [
         BenchmarkRow(file=str(file), device=device, threads=resolve_threads(count), profile=counted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from edgevision.benchmarks.benchmark import BenchmarkRow
@@ -23,8 +23,9 @@ def _write_delegated(row: BenchmarkRow) -> str:
     return f"{placement.delegated_ops}/{placement.total_ops} in {placement.partitions}"
 
 
-def _write_top1(row: BenchmarkRow) -> str:
-    return format_percent(row.accuracy["top1"]) if row.accuracy else NOTHING
+def _write_share(row: BenchmarkRow, figure: str) -> str:
+    """Write a figure that only the models of one task have."""
+    return format_percent(row.accuracy[figure]) if figure in row.accuracy else NOTHING
 
 
 COLUMNS: tuple[tuple[str, Callable[[BenchmarkRow], str]], ...] = (
@@ -33,7 +34,10 @@ COLUMNS: tuple[tuple[str, Callable[[BenchmarkRow], str]], ...] = (
     ("threads", lambda row: str(row.threads)),
     ("p50", lambda row: _write_latency(row, 50)),
     ("p90", lambda row: _write_latency(row, 90)),
-    ("top-1", _write_top1),
+    ("top-1", lambda row: _write_share(row, "top1")),
+    ("mAP", lambda row: _write_share(row, "map")),
+    ("mAP50", lambda row: _write_share(row, "map50")),
+    ("mIoU", lambda row: _write_share(row, "mean_iou")),
     ("MACs", lambda row: format_count(row.profile.macs)),
     ("params", lambda row: format_count(row.profile.params)),
     ("file size", lambda row: format_bytes(row.profile.file_bytes)),
@@ -49,8 +53,16 @@ def choose_columns(rows: Sequence[BenchmarkRow]) -> dict[str, list[str]]:
     return {h: cells for h, cells in table.items() if any(cell != NOTHING for cell in cells)}
 
 
+def explain_columns(columns: Iterable[str]) -> list[tuple[str, str]]:
+    """Return what the headings of a table mean, as pairs of heading and meaning."""
+    shown = set(columns)
+    return [(names, text) for names, text in LEGEND if shown & set(names.split(", "))]
+
+
 LEGEND = (
     ("p50, p90", "median and 90th percentile of one inference, without image preprocessing"),
+    ("mAP", "mean average precision of boxes over the overlaps 0.5 to 0.95, as COCO defines it"),
+    ("mIoU", "intersection over union of true and predicted pixels, mean of the classes"),
     ("MACs", "multiply-accumulates of convolutions and matrix products"),
     ("activations", "smallest arena that a greedy planner needs for activations"),
     ("memory", "growth of the process from opening the model to its first answer"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgevision.benchmarks.benchmark import OK, BenchmarkReport
-from edgevision.benchmarks.report.figures import LEGEND, choose_columns
+from edgevision.benchmarks.report.figures import choose_columns, explain_columns
 
 
 def render_markdown(report: BenchmarkReport, *, title: str) -> str:
@@ -18,7 +18,7 @@ def render_markdown(report: BenchmarkReport, *, title: str) -> str:
         f"- {row.file} on {row.device}: {row.reason}" for row in report.rows if row.status != OK
     ]
     lines += [f"- **Warning:** {text}" for text in report.warnings]
-    lines += [f"- {name}: {meaning}" for name, meaning in LEGEND]
+    lines += [f"- {name}: {meaning}" for name, meaning in explain_columns(columns)]
     lines += ["", "## Environment", ""]
     lines += [f"- {key}: {_flatten(value)}" for key, value in report.environment.items()]
     return "\n".join(lines) + "\n"

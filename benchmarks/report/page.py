@@ -8,7 +8,7 @@ from typing import Any
 
 from edgevision.backends import import_backend
 from edgevision.benchmarks.benchmark import OK, BenchmarkReport, BenchmarkRow
-from edgevision.benchmarks.report.figures import LEGEND, choose_columns
+from edgevision.benchmarks.report.figures import choose_columns, explain_columns
 
 HISTOGRAM_BINS = 32
 TEMPLATE = "report.html"
@@ -52,7 +52,7 @@ def render_page(report: BenchmarkReport, *, title: str, checks: tuple[Check, ...
         bars=_make_bars(report.rows),
         histograms=_make_histograms(report.rows),
         checks=checks,
-        legend=LEGEND,
+        legend=explain_columns(columns),
         warnings=report.warnings,
         environment=report.environment,
         data=report.data,

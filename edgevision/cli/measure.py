@@ -20,12 +20,13 @@ from edgevision.cli.options import (
     Resize,
     SkipBroken,
     Std,
+    TaskOption,
     Threads,
     parse_size,
     parse_values,
 )
 from edgevision.cli.terminal import Terminal, create_table
-from edgevision.specs import Device
+from edgevision.specs import Device, Part
 from edgevision.units import format_bytes, format_count, format_percent
 
 
@@ -44,7 +45,7 @@ def profile_target(
     ],
     alpha: Alpha = 1.0,
     input_size: InputSize = None,
-    classes: Classes = 1000,
+    classes: Classes = None,
     channels: Channels = 3,
     per_layer: Annotated[
         bool, typer.Option("--per-layer", help="Print a row for every operation.")
@@ -99,10 +100,19 @@ def evaluate_file(
     *,
     model: Annotated[Path, typer.Argument(help="A .tflite or .onnx file.")],
     data: Annotated[
-        Path, typer.Option("--data", help="Folder of class folders, or with a labels.csv.")
+        Path,
+        typer.Option(
+            "--data",
+            help="Class folders or labels.csv; Pascal VOC or COCO boxes; or images and masks.",
+        ),
     ],
+    part: Annotated[
+        Part | None,
+        typer.Option("--part", help="Part of the data; of boxes and masks by default val."),
+    ] = None,
     device: OnDevice = Device.CPU,
     threads: Threads = None,
+    task: TaskOption = None,
     labels: LabelsFile = None,
     mean: Mean = None,
     std: Std = None,
@@ -117,8 +127,10 @@ def evaluate_file(
         result = evaluate(
             model,
             data,
+            part=part,
             device=device,
             threads=threads,
+            task=task,
             labels=labels,
             mean=parse_values(mean, "--mean"),
             std=parse_values(std, "--std"),
@@ -130,18 +142,39 @@ def evaluate_file(
     for text in result.notes:
         terminal.note(text)
     document = result.to_dict()
+    terminal.finish(document, lambda console: _render_evaluation(console, model, document))
 
-    def render(console: Any) -> None:
-        table = create_table("file", "images", "top-1", "top-5")
-        table.add_row(
-            str(model),
-            str(document["samples"]),
-            format_percent(document["top1"]),
-            format_percent(document["top5"]),
-        )
-        console.print(table)
 
-    terminal.finish(document, render)
+# The figures of each task: key in the document, and heading. The first key tells the task.
+_FIGURES: tuple[tuple[tuple[str, str], ...], ...] = (
+    (("top1", "top-1"), ("top5", "top-5")),
+    (("map", "mAP"), ("map50", "mAP50"), ("map75", "mAP75")),
+    (("mean_iou", "mean IoU"), ("pixel_accuracy", "pixel accuracy"), ("mean_dice", "mean Dice")),
+)
+# Figures of single classes; a thousand recalls of a classifier are left to --json.
+_CLASS_FIGURES: dict[str, tuple[tuple[str, str], ...]] = {
+    "map": (("objects", "objects"), ("ap", "AP"), ("ap50", "AP50")),
+    "mean_iou": (("iou", "IoU"), ("dice", "Dice")),
+}
+
+
+def _render_evaluation(console: Any, model: Path, document: dict[str, Any]) -> None:
+    figures = next(f for f in _FIGURES if f[0][0] in document)
+    table = create_table("file", "images", *(heading for _, heading in figures))
+    cells = (format_percent(document[key]) for key, _ in figures)
+    table.add_row(str(model), str(document["samples"]), *cells)
+    console.print(table)
+    columns = _CLASS_FIGURES.get(figures[0][0])
+    if columns is None or not document["per_class"]:
+        return
+    classes = create_table("class", *(heading for _, heading in columns))
+    for row in document["per_class"]:
+        classes.add_row(row["label"], *(_write_figure(row[key]) for key, _ in columns))
+    console.print(classes)
+
+
+def _write_figure(value: float) -> str:
+    return str(value) if isinstance(value, int) else format_percent(value)
 
 
 def explain_file(

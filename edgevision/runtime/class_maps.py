@@ -76,7 +76,7 @@ def choose_classes(scores: Array, axes: tuple[Axis, Axis]) -> Array:
     Returns:
         (H, W) of the smallest unsigned type that fits; equal scores count for the first class.
     """
-    best = scores.argmax(axis=-1).astype(_choose_dtype(scores.shape[-1]))
+    best: Array = scores.argmax(axis=-1).astype(_choose_dtype(scores.shape[-1]))
     if _is_identity(axes, best.shape):
         return best
     rows, columns = axes
