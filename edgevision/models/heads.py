@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgevision.models.blocks import Norm, conv_norm_act
 from edgevision.models.config import NetworkConfig
 from edgevision.models.net import Activation, Features, Net, T
 
@@ -15,13 +16,16 @@ def conv_head(
     *,
     hidden: int = 0,
     activation: Activation = Activation.LINEAR,
+    norm: Norm | None = None,
 ) -> T:
     """Pool, optionally widen to ``hidden`` channels, and classify, all by 1×1 convolutions.
 
-    The head of MobileNetV1 (no hidden layer) and V3.
+    The head of MobileNetV1 (no hidden layer), of V3, and of V4 (which normalizes the hidden one).
     """
     x = net.global_pool(features.last, keepdims=True, name="head_pool")
-    if hidden:
+    if hidden and norm:
+        x = conv_norm_act(net, x, hidden, 1, norm=norm, activation=activation, name="head_conv")
+    elif hidden:
         x = net.conv(x, hidden, 1, name="head_conv")
         x = net.activation(x, activation, name=f"head_conv_{activation.value}")
     x = _drop(net, x, config)

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 from edgevision.contract import Contract, Detection
 from edgevision.errors import InvalidConfigError
 from edgevision.graph.graph import Graph
-from edgevision.models import mobilenet_v1, mobilenet_v2, mobilenet_v3, ssd, ssd_fpn
+from edgevision.models import (
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    mobilenet_v4,
+    ssd,
+    ssd_fpn,
+    unet,
+)
 from edgevision.models.config import (
     DEFAULT_ACTIVATION,
     NUM_CLASSES,
@@ -39,7 +47,7 @@ IMAGENET = "imagenet"
 
 FEATURE_STRIDES = (4, 8, 16, 32)
 
-_FAMILIES = (mobilenet_v1, mobilenet_v2, mobilenet_v3, ssd, ssd_fpn)
+_FAMILIES = (mobilenet_v1, mobilenet_v2, mobilenet_v3, mobilenet_v4, ssd, ssd_fpn, unet)
 
 SPECS: Mapping[str, ModelSpec] = MappingProxyType(
     {spec.name: spec for family in _FAMILIES for spec in family.SPECS}
@@ -94,7 +102,7 @@ def configure(
         include_top=include_top,
         pooling=parse_pooling(pooling),
         output_stride=output_stride,
-        upsampling=parse_choice(Upsampling, upsampling or Upsampling.BILINEAR, "upsampling"),
+        upsampling=parse_choice(Upsampling, upsampling or spec.upsampling, "upsampling"),
     )
     _check_task(spec, config, upsampling)
     return config
@@ -171,7 +179,8 @@ def create_model(
         include_top: Whether to build the classifier.
         pooling: Without a classifier: ``"avg"``, ``"max"``, or ``None`` for the feature map.
         output_stride: 32, or 16 with a dilated last stage.
-        upsampling: Of a segmenter: ``"bilinear"``, the default, or ``"transposed"``.
+        upsampling: Of a segmenter: ``"bilinear"`` or ``"transposed"``; the network's own for
+            ``None``.
 
     Returns:
         A ``keras.Model`` whose input ``image`` is ``(batch, height, width, channels)`` float32,

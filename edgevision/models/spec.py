@@ -9,7 +9,7 @@ from typing import Any
 from edgevision.contract import AnchorGrid, Preprocessing
 from edgevision.models.config import NetworkConfig
 from edgevision.models.net import Features, Net
-from edgevision.specs import Task
+from edgevision.specs import Task, Upsampling
 
 Backbone = Callable[[Net[Any], Any, NetworkConfig], Features[Any]]
 """From the image to feature maps, in either reading."""
@@ -65,6 +65,7 @@ class ModelSpec:
         published: ImageNet weights, where there are any; of the backbone, for a network that does
             more than classify.
         anchors: Of a detector: where it looks for objects.
+        upsampling: Of a segmenter: how its decoder doubles the resolution unless asked otherwise.
     """
 
     name: str
@@ -79,3 +80,4 @@ class ModelSpec:
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     published: PublishedWeights | None = None
     anchors: AnchorPlan | None = None
+    upsampling: Upsampling = Upsampling.BILINEAR
