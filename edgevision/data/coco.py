@@ -129,9 +129,9 @@ class _CocoDocument:
     """
 
     file: Path
-    categories: dict[int, str]
+    categories: dict[Any, str]
     images: list[Record]
-    annotations: dict[int, list[Record]]
+    annotations: dict[Any, list[Record]]
     finder: ImageFinder
     notes: tuple[str, ...]
 
@@ -146,12 +146,12 @@ def _open_document(file: Path, root: Path) -> _CocoDocument:
             remedy="name the file of the instances",
         )
     with _explain(file, "its tables"):
-        order = sorted(values["categories"], key=lambda category: int(category["id"]))
-        categories = {int(category["id"]): str(category["name"]) for category in order}
-        grouped: dict[int, list[Record]] = {int(image["id"]): [] for image in values["images"]}
+        order = sorted(values["categories"], key=lambda category: category["id"])
+        categories = {category["id"]: str(category["name"]) for category in order}
+        grouped: dict[Any, list[Record]] = {image["id"]: [] for image in values["images"]}
         strays = 0
         for annotation in values["annotations"]:
-            members = grouped.get(int(annotation["image_id"]))
+            members = grouped.get(annotation["image_id"])
             if members is None:
                 strays += 1
             else:
@@ -192,14 +192,14 @@ def _read_boxes(document: _CocoDocument) -> BoxAnnotations:
 def _build_boxes(document: _CocoDocument, image: Record) -> ImageBoxes:
     file = document.file
     with _explain(file, f"image {image.get('id')}"):
-        found = document.annotations[int(image["id"])]
+        found = document.annotations[image["id"]]
         path = document.finder.find(str(image["file_name"]))
         size = _read_size(image)
     boxes, names, areas = [], [], []
     for item in found:
         with _explain(file, f"annotation {item.get('id')}"):
             left, top, width, height = (float(value) for value in item["bbox"])
-            names.append(document.categories[int(item["category_id"])])
+            names.append(document.categories[item["category_id"]])
             areas.append(float(item.get("area") or np.nan))
             boxes.append((top, left, top + height, left + width))
     crowd = np.array([bool(item.get("iscrowd")) for item in found], bool)
@@ -243,16 +243,20 @@ def _read_regions(document: _CocoDocument) -> MaskAnnotations:
 def _build_regions(document: _CocoDocument, image: Record) -> RegionImage:
     file = document.file
     with _explain(file, f"image {image.get('id')}"):
-        found = document.annotations[int(image["id"])]
+        found = document.annotations[image["id"]]
         path = document.finder.find(str(image["file_name"]))
         size = _read_size(image)
-    # Crowds lie below, then large objects, so that small ones stay to be seen.
-    order = sorted(found, key=lambda item: (not item.get("iscrowd"), -float(item.get("area") or 0)))
-    regions: list[tuple[str | None, Region]] = []
-    for item in order:
+    layers: list[tuple[float, str | None, Region]] = []
+    for item in found:
         with _explain(file, f"annotation {item.get('id')}"):
-            name = document.categories[int(item["category_id"])]
+            name = document.categories[item["category_id"]]
+            area = float(item.get("area") or 0)
             region = parse_region(item.get("segmentation") or [])
-        if region is not None:
-            regions.append((None if item.get("iscrowd") else name, region))
-    return RegionImage(file=path, source=file, size=size, regions=tuple(regions))
+        if region is not None and item.get("iscrowd"):
+            layers.append((np.inf, None, region))
+        elif region is not None:
+            layers.append((area, name, region))
+    # Crowds lie below, then large objects, so that small ones stay to be seen.
+    layers.sort(key=lambda layer: -layer[0])
+    regions = tuple((name, region) for _, name, region in layers)
+    return RegionImage(file=path, source=file, size=size, regions=regions)
