@@ -21,6 +21,7 @@ from edgevision.cli.options import (
     Threads,
     parse_values,
 )
+from edgevision.cli.predict_stream import MASKS_FOLDER, predict_stream, save_picture
 from edgevision.cli.terminal import Terminal, create_table
 from edgevision.errors import InvalidConfigError
 from edgevision.specs import Device
@@ -35,13 +36,31 @@ def predict_images(
     terminal: Terminal,
     *,
     model: Annotated[Path, typer.Argument(help="A .tflite or .onnx file.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files or folders.")],
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files or folders.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--source", help="In place of images: a folder, a video, or a camera's number: stream."
+        ),
+    ] = None,
     device: OnDevice = Device.CPU,
     threads: Threads = None,
-    top_k: Annotated[int, typer.Option("--top-k", min=1, help="Answers per image.")] = 5,
+    top_k: Annotated[
+        int | None,
+        typer.Option("--top-k", min=1, help="Answers per image; by default 5 classes, all boxes."),
+    ] = None,
     threshold: Annotated[
-        float, typer.Option("--threshold", min=0, max=1, help="Leave out answers below this score.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            "--threshold",
+            min=0,
+            max=1,
+            help="Leave out answers below this score; by default 0, for boxes 0.3.",
+        ),
+    ] = None,
+    max_frames: Annotated[
+        int | None, typer.Option("--max-frames", min=1, help="With --source: stop after so many.")
+    ] = None,
     task: TaskOption = None,
     labels: LabelsFile = None,
     mean: Mean = None,
@@ -53,34 +72,46 @@ def predict_images(
     ] = None,
 ) -> None:
     """Run a model on images, as the device will."""
+    options: dict[str, Any] = {
+        "device": device,
+        "threads": threads,
+        "top_k": top_k,
+        "threshold": threshold,
+        "on_assumed": lambda parts: terminal.note(
+            f"the file does not say {', '.join(parts)}: assumed"
+        ),
+        "task": task,
+        "labels": labels,
+        "mean": parse_values(mean, "--mean"),
+        "std": parse_values(std, "--std"),
+        "resize": resize,
+        "crop_fraction": crop_fraction,
+    }
+    if bool(images) == (source is not None):
+        raise InvalidConfigError(
+            "predict takes images, or one --source",
+            received="both" if images else "neither",
+            remedy="name image files or folders; or --source with a folder, a video or a camera",
+        )
+    if source is not None:
+        predict_stream(terminal, model, source, save=save, max_frames=max_frames, **options)
+    else:
+        _predict_files(terminal, model, images or [], save=save, **options)
+
+
+def _predict_files(
+    terminal: Terminal, model: Path, images: Sequence[Path], *, save: Path | None, **options: Any
+) -> None:
     from edgevision.data.images import expand_images
-    from edgevision.runtime.predict import predict
+    from edgevision.runtime.predict import predict_each
 
     files = expand_images(images)
     pictures = name_pictures(files, save) if save is not None else []
-    answers = predict(
-        model,
-        files,
-        device=device,
-        threads=threads,
-        top_k=top_k,
-        threshold=threshold,
-        on_assumed=lambda parts: terminal.note(
-            f"the file does not say {', '.join(parts)}: assumed"
-        ),
-        task=task,
-        labels=labels,
-        mean=parse_values(mean, "--mean"),
-        std=parse_values(std, "--std"),
-        resize=resize,
-        crop_fraction=crop_fraction,
-    )
-    if pictures:
-        from edgevision.runtime.draw import save_annotated
-
-        for answered, picture in zip(answers, pictures, strict=True):
-            save_annotated(answered.image, answered.answer, picture)
-    document = [answered.to_dict() for answered in answers]
+    document = []
+    for number, answered in enumerate(predict_each(model, files, **options)):
+        if pictures:
+            save_picture(answered.image, answered.answer, pictures[number])
+        document.append(answered.to_dict())
     terminal.finish(document, lambda console: _render(console, document))
 
 
@@ -104,7 +135,8 @@ def name_pictures(files: Sequence[Path], folder: Path) -> list[Path]:
             picture = folder / f"{name}_{count}.png"
         pictures.append(picture)
     images = {file.resolve() for file in files}
-    replaced = next((picture for picture in pictures if picture.resolve() in images), None)
+    written = (*pictures, *(folder / MASKS_FOLDER / picture.name for picture in pictures))
+    replaced = next((picture for picture in written if picture.resolve() in images), None)
     if replaced is not None:
         raise InvalidConfigError(
             "an annotated picture would replace its image",
@@ -115,12 +147,26 @@ def name_pictures(files: Sequence[Path], folder: Path) -> list[Path]:
 
 
 def _render(console: Any, document: list[dict[str, Any]]) -> None:
-    table = create_table("image", "label", "score", left=(0, 1))
+    first = document[0]
+    if "areas" in first:
+        table = create_table("image", "class", "share", "pixels", left=(0, 1))
+    elif any("box" in answer for row in document for answer in row["predictions"]):
+        table = create_table("image", "label", "score", "ymin", "xmin", "ymax", "xmax", left=(0, 1))
+    else:
+        table = create_table("image", "label", "score", left=(0, 1))
+    width = len(table.columns) - 1
     for row in document:
         name = row["image"]
-        for answer in row["predictions"]:
-            table.add_row(name, answer["label"], f"{answer['score']:.3f}")
+        for cells in _list_cells(row) or [["–"] * width]:
+            table.add_row(name, *cells)
             name = ""
-        if not row["predictions"]:
-            table.add_row(name, "–", "–")
     console.print(table)
+
+
+def _list_cells(row: dict[str, Any]) -> list[list[str]]:
+    if "areas" in row:
+        return [[a["label"], f"{a['share']:.1%}", str(a["pixels"])] for a in row["areas"]]
+    return [
+        [a["label"], f"{a['score']:.3f}", *(f"{v:.0f}" for v in a.get("box", ()))]
+        for a in row["predictions"]
+    ]

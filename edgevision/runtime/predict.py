@@ -14,7 +14,6 @@ from edgevision.runtime.results import Answer, ImageAnswer
 from edgevision.specs import Task
 
 if TYPE_CHECKING:
-    from edgevision.data.images import ImageSource
     from edgevision.runtime.classify import Classifier
     from edgevision.runtime.detect import Detector
     from edgevision.runtime.segment import Segmenter
@@ -65,11 +64,41 @@ def predict(
         DelegateError: The device can not be used.
         BackendUnavailableError: The interpreter for this format is not installed.
     """
+    return list(
+        predict_each(
+            path,
+            images,
+            device=device,
+            threads=threads,
+            top_k=top_k,
+            threshold=threshold,
+            on_assumed=on_assumed,
+            **overrides,
+        )
+    )
+
+
+def predict_each(
+    path: str | os.PathLike[str],
+    images: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    top_k: int | None = None,
+    threshold: float | None = None,
+    on_assumed: Callable[[tuple[str, ...]], None] | None = None,
+    **overrides: Any,
+) -> Iterator[ImageAnswer]:
+    """Do what ``predict`` does, one answer after the other: none is kept here.
+
+    The model is loaded and everything but the images themselves is checked before the first
+    answer is asked for. Arguments and errors are those of ``predict``.
+    """
     files = expand_images([images] if isinstance(images, str | os.PathLike) else images)
     model = load(os.fspath(path), device=device, threads=threads, **overrides)
     if on_assumed is not None and model.contract.assumed:
         on_assumed(model.contract.assumed)
-    return list(answer_files(model, files, top_k=top_k, threshold=threshold))
+    return answer_files(model, files, top_k=top_k, threshold=threshold)
 
 
 def answer_files(
@@ -100,22 +129,6 @@ def answer_files(
     )
     return (
         ImageAnswer(image=file, answer=answer) for file, answer in zip(files, answers, strict=True)
-    )
-
-
-def answer_image(
-    model: Model, image: ImageSource, *, top_k: int | None = None, threshold: float | None = None
-) -> Answer:
-    """Answer one image of any kind, with limits that may be left to the task.
-
-    Args:
-        model: What ``edgevision.load`` returned.
-        image: As for ``model.predict``.
-        top_k: As for ``predict``.
-        threshold: As for ``predict``.
-    """
-    return model.predict(
-        image, **choose_limits(model.contract.task, top_k=top_k, threshold=threshold)
     )
 
 
