@@ -22,7 +22,7 @@ from edgevision.specs import ModelFormat
 _DEFAULTS: Mapping[str, object] = {
     "alpha": 1.0,
     "input_size": None,
-    "num_classes": 1000,
+    "num_classes": None,
     "channels": 3,
 }
 
@@ -97,7 +97,7 @@ def profile(
     *,
     alpha: float = 1.0,
     input_size: int | tuple[int, int] | None = None,
-    num_classes: int = 1000,
+    num_classes: int | None = None,
     channels: int = 3,
 ) -> Profile:
     """Profile a network of the zoo or a model file.
@@ -107,7 +107,7 @@ def profile(
             separator in it, is a path.
         alpha: Width of a zoo network.
         input_size: Side, or (height, width), of a zoo network's input; its usual one by default.
-        num_classes: Of a zoo network.
+        num_classes: Of a zoo network; 1,000, 90 or 21 by its task.
         channels: Of a zoo network's input.
 
     Raises:

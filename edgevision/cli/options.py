@@ -19,7 +19,14 @@ InputSize = Annotated[
         "--input-size", help="Input height and width in pixels: 224 or 192x256.", metavar="N|HxW"
     ),
 ]
-Classes = Annotated[int, typer.Option("--classes", help="Number of classes.", metavar="N")]
+Classes = Annotated[
+    int | None,
+    typer.Option(
+        "--classes",
+        help="Number of classes; 1000 (classify), 90 (detect) or 21 (segment) by default.",
+        metavar="N",
+    ),
+]
 Channels = Annotated[int, typer.Option("--channels", help="Input channels.", metavar="N")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Where the result goes.")]
 Threads = Annotated[

@@ -6,8 +6,9 @@ depths and the split of shared kernels and separate BatchNorm are those of the T
 Detection API's published configuration for COCO; the tower of the predictors keeps its depth for
 every alpha, as there.
 
-The backbone is the classifier's. The anchors' centres divide the image evenly, also on levels whose
-stride does not divide its side.
+Three things differ. The backbone is the classifier's. Coarse maps are enlarged bilinearly instead
+of by repeating cells, which XNNPACK runs and which fits sides that are no exact doubles. Centres of
+anchors divide the image evenly, also on levels whose stride does not divide its side.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def build_pyramid(net: Net[T], features: Features[T], depth: int) -> list[T]:
         lateral = net.conv(features.at(2**level), depth, 1, name=f"head_lateral_{level}")
         height, width = net.shape_of(lateral)[:2]
         x = net.resize(
-            maps[0], (height, width), interpolation=Interpolation.NEAREST, name=f"head_up_{level}"
+            maps[0], (height, width), interpolation=Interpolation.BILINEAR, name=f"head_up_{level}"
         )
         x = net.add([x, lateral], name=f"head_add_{level}")
         maps.insert(0, separable(net, x, depth, stride=1, name=f"head_level_{level}"))

@@ -188,8 +188,8 @@ _SAME_ARRAYS = {"conv2d": "dense", "dense": "conv2d"}
 def _match(layers: Sequence[Any], stored: Sequence[StoredLayer]) -> Pairs:
     """Pair each layer with its counterpart in the file, ``None`` where there is none.
 
-    Keras lists layers by their depth in the network, so the heads of a detector stand among the
-    layers of its backbone: the backbone is matched alone, and the head against what it leaves.
+    Keras lists layers by their depth in the network, so a head may stand among the layers of
+    its backbone: the backbone is matched alone, and the head against what it leaves.
     """
     body = [layer for layer in layers if not layer.name.startswith(HEAD_PREFIX)]
     head = [layer for layer in layers if layer.name.startswith(HEAD_PREFIX)]

@@ -6,8 +6,16 @@ from typing import Any
 import pytest
 
 from edgevision.errors import InvalidConfigError
-from edgevision.models.config import NetworkConfig, parse_activation, parse_pooling, parse_size
+from edgevision.models.config import (
+    DEFAULT_ACTIVATION,
+    NUM_CLASSES,
+    NetworkConfig,
+    parse_activation,
+    parse_pooling,
+    parse_size,
+)
 from edgevision.models.net import Activation, PoolKind
+from edgevision.specs import Task
 
 
 @pytest.mark.parametrize(
@@ -39,9 +47,17 @@ def test_what_is_no_size_is_refused(size: Any) -> None:
         parse_size(size)
 
 
+def test_scores_are_made_as_suits_the_task_by_default() -> None:
+    functions = [parse_activation(DEFAULT_ACTIVATION, task) for task in Task]
+    assert functions == [Activation.SOFTMAX, Activation.SIGMOID, Activation.LINEAR]
+    assert [NUM_CLASSES[task] for task in Task] == [1000, 90, 21]
+
+
 def test_names_of_options_are_parsed() -> None:
     assert parse_activation(None) is Activation.LINEAR
     assert parse_activation("softmax") is Activation.SOFTMAX
+    assert parse_activation("softmax", Task.DETECT) is Activation.SOFTMAX
+    assert parse_activation(None, Task.DETECT) is Activation.LINEAR
     assert parse_pooling("avg") is PoolKind.AVERAGE
     assert parse_pooling(None) is None
     with pytest.raises(InvalidConfigError, match="softmax, sigmoid, linear"):

@@ -1,7 +1,8 @@
-"""Counts to the unit, for 1,000 classes.
+"""Counts to the unit, for 1,000 classes, or for the 90 of COCO.
 
-Parameters are those of ``keras.applications`` (``count_params``); MACs are those of its
-convolution and dense layers, which round to the figures in the papers' tables.
+Parameters of classifiers are those of ``keras.applications`` (``count_params``); MACs are those of
+its convolution and dense layers, which round to the figures in the papers' tables. Detectors are
+compared with their papers' figures below.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import pytest
 
 from edgevision.graph.macs import count_macs
+from edgevision.graph.ops import OpKind
 from edgevision.graph.params import count_params
 from edgevision.models.registry import build_graph
 
@@ -34,6 +36,21 @@ ROWS = [
     (V3_SMALL, 1.0, 224, 56_510_400, 2_554_968, 2_542_856),
     (f"{V3_LARGE}_minimalistic", 1.0, 224, 209_136_704, 3_948_688, 3_924_288),
     (f"{V3_SMALL}_minimalistic", 1.0, 224, 52_288_448, 2_056_848, 2_044_736),
+    ("ssd_mobilenet_v1", 1.0, 300, 1_237_129_408, 6_845_183, 6_819_839),
+    ("ssd_mobilenet_v2", 1.0, 300, 1_875_065_840, 16_876_287, 16_837_567),
+    ("ssdlite_mobilenet_v2", 1.0, 320, 804_397_504, 4_551_295, 4_500_543),
+    (f"ssdlite_{V3_SMALL}", 1.0, 320, 210_417_856, 2_543_055, 2_518_271),
+    (f"ssdlite_{V3_LARGE}", 1.0, 320, 613_143_104, 5_046_879, 5_006_735),
+    ("ssd_mobilenet_v2_fpnlite", 1.0, 320, 985_034_496, 2_667_002, 2_626_746),
+]
+
+# name, classes, parameters and MACs as published; those of V2 are in table 6 of arXiv:1801.04381,
+# those of V3 in table 6 of arXiv:1905.02244.
+PUBLISHED_DETECTORS = [
+    ("ssd_mobilenet_v1", 90, 6.79e6, 1.25e9),
+    ("ssdlite_mobilenet_v2", 80, 4.3e6, 0.80e9),
+    (f"ssdlite_{V3_LARGE}", 90, 4.97e6, 0.62e9),
+    (f"ssdlite_{V3_SMALL}", 90, 2.49e6, 0.21e9),
 ]
 
 
@@ -44,6 +61,29 @@ def test_counts(row: tuple[str, float, int, int, int, int]) -> None:
     counted = count_params(graph)
     assert count_macs(graph).total == macs
     assert (counted.total, counted.trainable) == (params, trainable)
+
+
+@pytest.mark.parametrize("row", PUBLISHED_DETECTORS, ids=lambda row: row[0])
+def test_detectors_agree_with_their_papers(row: tuple[str, int, float, float]) -> None:
+    name, num_classes, params, macs = row
+    graph = build_graph(name, num_classes=num_classes)
+    assert count_params(graph).total == pytest.approx(params, rel=0.03)
+    assert count_macs(graph).total == pytest.approx(macs, rel=0.03)
+
+
+def test_what_the_published_figure_of_ssdlite_v2_leaves_out() -> None:
+    """4.3 M are weights of a deployed file with the 80 classes that COCO really has.
+
+    With 90 class numbers, ten of them unused, each predictor of scores is larger; and Keras counts
+    four vectors of a BatchNorm where a deployed file has one bias.
+    """
+    graph = build_graph("ssdlite_mobilenet_v2")
+    unused_classes = 10 * (3 * (576 + 1) + 6 * (1280 + 512 + 256 + 256 + 128 + 5))
+    norms = [op for op in graph.ops if op.kind is OpKind.BATCH_NORM]
+    folded = 3 * sum(graph.tensors[op.outputs[0]].shape[-1] for op in norms)
+    left = count_params(graph).total - unused_classes - folded
+    assert left == 4_311_637
+    assert left == pytest.approx(4.3e6, rel=0.003)
 
 
 def test_macs_of_mobilenet_v1_follow_the_papers_formula() -> None:

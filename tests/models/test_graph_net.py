@@ -53,6 +53,18 @@ def test_the_graph_is_consistent() -> None:
     assert graph.outputs == (y.index,)
 
 
+def test_shared_kernels_are_counted_once_and_computed_on_every_map() -> None:
+    net = GraphNet()
+    maps = [net.input((side, side, 4), name=f"map_{side}") for side in (5, 3)]
+    maps = net.depthwise_conv_each(maps, 3, name="depthwise", use_bias=False)
+    graph = net.build_graph("shared", dict(enumerate(net.conv_each(maps, 6, 1, name="conv"))))  # type: ignore[arg-type]
+    cells = 5 * 5 + 3 * 3
+    assert count_params(graph).total == 3 * 3 * 4 + (4 * 6 + 6)
+    assert count_macs(graph).total == cells * (3 * 3 * 4 + 4 * 6)
+    assert [op.label for op in graph.ops] == ["depthwise"] * 2 + ["conv"] * 2
+    assert [spec.shape for spec in graph.output_specs()] == [(1, 5, 5, 6), (1, 3, 3, 6)]
+
+
 def test_statistics_of_batch_norm_are_constants_that_are_not_trained() -> None:
     net = GraphNet()
     x = net.batch_norm(net.input((4, 4, 6), name="x"), name="bn")

@@ -36,6 +36,11 @@ def write_everything(net: Net[Any]) -> dict[str, Any]:
         "rescaled": net.rescale(x, scale=2.0, offset=-1.0, name="rescaled"),
         "flat": net.flatten(x, name="flat"),
     }
+    small = net.resize(x, (3, 4), name="small")
+    for number, y in enumerate(net.conv_each([x, small], 5, 3, name="each")):
+        outputs[f"each_{number}"] = y
+    for number, y in enumerate(net.depthwise_conv_each([x, small], 3, name="depthwise_each")):
+        outputs[f"depthwise_each_{number}"] = y
     outputs["gated"] = net.multiply([x, outputs["mean"]], name="gated")
     outputs["dense"] = net.dropout(net.dense(outputs["flat"], 7, name="fc"), 0.5, name="dense")
     for function in Activation:

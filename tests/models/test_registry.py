@@ -7,7 +7,6 @@ import pytest
 from edgevision.errors import InvalidConfigError
 from edgevision.graph.macs import count_macs
 from edgevision.graph.params import count_params
-from edgevision.models.catalog import list_models
 from edgevision.models.registry import (
     FEATURE_STRIDES,
     SPECS,
@@ -19,33 +18,19 @@ from edgevision.models.registry import (
 from edgevision.specs import ResizeRule, ScoreKind, Task
 
 NAMES = tuple(SPECS)
+CLASSIFIERS = tuple(name for name, spec in SPECS.items() if spec.task is Task.CLASSIFY)
 
 
-def test_the_zoo_lists_its_networks_with_figures() -> None:
-    infos = {info.name: info for info in list_models()}
-    assert {
-        "mobilenet_v1",
-        "mobilenet_v2",
-        "mobilenet_v3_small",
-        "mobilenet_v3_large",
-        "mobilenet_v3_small_minimalistic",
-        "mobilenet_v3_large_minimalistic",
-    } <= set(infos)
-    info = infos["mobilenet_v2"].to_dict()
-    assert info["task"] == "classify"
-    assert info["input_size"] == [224, 224]
-    assert info["params"] == 3_538_984
-    assert info["macs"] == 300_774_272
-    assert info["paper"] == "arXiv:1801.04381"
-
-
-def test_the_list_is_filtered_by_task() -> None:
-    assert {i.task for i in list_models("classify")} == {Task.CLASSIFY}
-    assert [i.name for i in list_models(Task.CLASSIFY)] == [
-        i.name for i in list_models() if i.task is Task.CLASSIFY
-    ]
-    with pytest.raises(InvalidConfigError, match=r"task=paint.*classify, detect or segment"):
-        list_models("paint")
+def expected_outputs(name: str, size: tuple[int, int], num_classes: int) -> list[tuple[int, ...]]:
+    """Return the shapes that the task promises; a detector's anchors are those of its contract."""
+    task = SPECS[name].task
+    if task is Task.CLASSIFY:
+        return [(1, num_classes)]
+    if task is Task.SEGMENT:
+        return [(1, *size, num_classes)]
+    detection = default_contract(name, input_size=size).detection
+    assert detection is not None
+    return [(1, detection.num_anchors, 4), (1, detection.num_anchors, num_classes + 1)]
 
 
 def test_unknown_names_get_suggestions() -> None:
@@ -66,6 +51,7 @@ def test_unknown_names_get_suggestions() -> None:
         {"output_stride": 4},
         {"pooling": "sum"},
         {"classifier_activation": "relu"},
+        {"upsampling": "magic"},
     ],
 )
 def test_bad_choices_are_refused(name: str, choices: dict[str, Any]) -> None:
@@ -79,7 +65,23 @@ def test_bad_choices_are_refused(name: str, choices: dict[str, Any]) -> None:
 def test_any_alpha_and_size_builds(name: str, size: tuple[int, int], alpha: float) -> None:
     graph = build_graph(name, alpha=alpha, input_size=size, num_classes=3, channels=1)
     assert graph.input_specs()[0].shape == (1, *size, 1)
-    assert graph.output_specs()[0].shape == (1, 3)
+    assert [spec.shape for spec in graph.output_specs()] == expected_outputs(name, size, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("ssd_mobilenet_v1", {"include_top": False}),
+        ("ssd_mobilenet_v1", {"pooling": "avg"}),
+        ("ssd_mobilenet_v1", {"output_stride": 16}),
+        ("ssd_mobilenet_v1", {"dropout": 0.1}),
+        ("ssd_mobilenet_v1", {"upsampling": "transposed"}),
+        ("mobilenet_v1", {"upsampling": "bilinear"}),
+    ],
+)
+def test_choices_that_a_task_would_ignore_are_refused(name: str, choices: dict[str, Any]) -> None:
+    with pytest.raises(InvalidConfigError, match=f"{next(iter(choices))} means nothing to"):
+        build_graph(name, **choices)
 
 
 def test_an_alpha_that_leaves_no_channels_is_refused() -> None:
@@ -87,7 +89,7 @@ def test_an_alpha_that_leaves_no_channels_is_refused() -> None:
         build_graph("mobilenet_v1", alpha=0.01)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 @pytest.mark.parametrize("expanded", [False, True])
 def test_features_lie_at_their_strides(name: str, expanded: bool) -> None:
     graph = build_feature_graph(name, alpha=0.5, input_size=(64, 96), expanded=expanded)
@@ -102,7 +104,7 @@ def test_expanded_features_are_wider() -> None:
     assert wide.output_specs()[0].shape == (1, 14, 14, 96 * 6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_output_stride_16_dilates_the_last_stage(name: str) -> None:
     choices: dict[str, Any] = {"input_size": 64, "include_top": False}
     plain = build_graph(name, **choices)
@@ -124,11 +126,37 @@ def test_without_the_classifier_features_come_out() -> None:
     assert pooled.output_specs()[0].shape == (1, 512)
 
 
+# Layers that other parts find by name: training, exporters, weights of other files.
+STABLE_NAMES = {
+    Task.CLASSIFY: {"stem", "head_pool", "head_logits", "head_softmax"},
+    Task.DETECT: {"stem", "head_box_encodings", "head_class_scores"},
+    Task.SEGMENT: {"head_logits"},
+}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_layer_names_are_unique_and_stable(name: str) -> None:
+    graph = build_graph(name, input_size=64)
+    kernels: dict[str, set[int]] = {}
+    for op in graph.ops:
+        constants = [i for i in op.inputs if graph.tensors[i].constant]
+        # A label comes twice only where the same kernels meet several maps.
+        assert op.label not in kernels or kernels[op.label] == set(constants) != set()
+        kernels[op.label] = set(constants)
+    assert STABLE_NAMES[SPECS[name].task] <= set(kernels)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in CLASSIFIERS])
+def test_a_detector_or_segmenter_contains_a_whole_backbone_and_heads(name: str) -> None:
     labels = [op.label for op in build_graph(name, input_size=64).ops]
-    assert len(set(labels)) == len(labels)
-    assert {"stem", "block_3_depthwise", "head_pool", "head_logits", "head_softmax"} <= set(labels)
+    features = build_feature_labels(name)
+    assert [label for label in labels if not label.startswith("head_")] == features
+    assert len(labels) > len(features)
+
+
+def build_feature_labels(name: str) -> list[str]:
+    graph = build_feature_graph(name, input_size=64, strides=(16,))
+    return [op.label for op in graph.ops]
 
 
 # MLPerf Tiny's visual wake words network: github.com/mlcommons/tiny, v1.0 results.
@@ -147,3 +175,21 @@ def test_the_contract_says_how_images_are_prepared() -> None:
     assert contract.scores is ScoreKind.PROBABILITIES
     logits = default_contract("mobilenet_v3_small", classifier_activation=None)
     assert logits.scores is ScoreKind.LOGITS
+
+
+@pytest.mark.parametrize(
+    ("name", "scores"),
+    [("ssd_mobilenet_v1", ScoreKind.PROBABILITIES), ("mobilenet_v1", ScoreKind.PROBABILITIES)],
+)
+def test_the_contract_says_what_scores_are(name: str, scores: ScoreKind) -> None:
+    assert default_contract(name).scores is scores
+    assert default_contract(name, classifier_activation=None).scores is ScoreKind.LOGITS
+
+
+def test_the_contract_of_a_detector_holds_the_anchors_of_its_size() -> None:
+    contract = default_contract("ssd_mobilenet_v1", labels=("cat", "dog"), input_size=(64, 96))
+    assert contract.detection is not None
+    assert [grid.size for grid in contract.detection.anchors][:2] == [(4, 6), (2, 3)]
+    assert contract.detection.background
+    assert contract.detection.box_scales == (10, 10, 5, 5)
+    assert default_contract("mobilenet_v1").detection is None
