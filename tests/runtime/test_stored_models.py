@@ -18,11 +18,13 @@ def load_recipe():
     return module
 
 
-@pytest.mark.parametrize("name", ["float.tflite", "int8.tflite"])
+RECIPE = load_recipe()
+
+
+@pytest.mark.parametrize("name", sorted(RECIPE.STORED))
 def test_stored_model_is_current(name):
     pytest.importorskip("ai_edge_litert")
-    recipe = load_recipe()
-    stored, built = read_tflite(recipe.FOLDER / name), read_tflite(recipe.STORED[name]())
+    stored, built = read_tflite(RECIPE.FOLDER / name), read_tflite(RECIPE.STORED[name]())
     assert [op.name for op in stored.ops] == [op.name for op in built.ops]
     for old, new in zip(stored.tensors, built.tensors, strict=True):
         assert (old.name, old.shape, old.dtype) == (new.name, new.shape, new.dtype)

@@ -6,6 +6,7 @@ Needs no package but those of a device, and models that are committed.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ import edgevision as ev
 from edgevision.errors import InvalidModelError
 from edgevision.graph.tflite import read_tflite
 from edgevision.runtime.sessions import open_session
+
+MODELS = Path(__file__).parent / "models"
 
 
 def test_expected_interpreter_is_used(float_model):
@@ -61,6 +64,29 @@ def test_labels_and_names_come_from_the_file(float_model):
     classifier = ev.load(float_model)
     assert classifier.labels == ("circle", "square", "star", "cross")
     assert classifier.session.outputs[0].name == "scores"
+
+
+def test_boxes_of_the_operation_and_of_raw_heads_agree():
+    image = np.random.default_rng(3).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    suppressed, raw = (
+        ev.load(MODELS / name).predict(image, threshold=0)
+        for name in ("boxes.tflite", "heads.tflite")
+    )
+    assert len(raw) == len(suppressed) > 0
+    assert raw.labels == suppressed.labels
+    assert set(raw.labels) <= {"circle", "square"}
+    np.testing.assert_allclose(raw.scores, suppressed.scores, atol=1e-5)
+    np.testing.assert_allclose(raw.boxes, suppressed.boxes, atol=1e-2)
+
+
+def test_masks_have_the_size_of_the_image():
+    image = np.zeros((8, 8, 3), np.uint8)
+    image[:4, :, 0], image[4:, :4, 1], image[4:, 4:, 2] = 255, 255, 255
+    answer = ev.load(MODELS / "masks.tflite").predict(image)
+    expected = np.zeros((8, 8), int)
+    expected[4:, :4], expected[4:, 4:] = 1, 2
+    np.testing.assert_array_equal(answer.mask, expected)
+    assert [(a.label, a.pixels) for a in answer.areas] == [("red", 32), ("green", 16), ("blue", 16)]
 
 
 def test_placement_covers_the_file(float_model, int8_model):
