@@ -18,6 +18,8 @@ from edgevision.threads import count_cores
 if TYPE_CHECKING:
     from PIL import Image
 
+# Handing single headers from thread to thread would take longer than reading them.
+_CHUNK = 64
 _TURNED = (5, 6, 7, 8)
 # Chunks of a PNG that may say how it is turned; they may stand behind the pixels.
 _PNG_MARKS = (b"eXIf", b"Raw profile type exif", b"com.adobe.xmp")
@@ -74,15 +76,20 @@ def read_header(file: Path) -> ImageHeader:
 
 def read_headers(files: Sequence[Path]) -> Iterator[ImageHeader | DataError | MissingFileError]:
     """Yield the header of every file in order, or the error that tells why there is none."""
-
-    def read(file: Path) -> ImageHeader | DataError | MissingFileError:
-        try:
-            return read_header(file)
-        except (DataError, MissingFileError) as error:
-            return error
-
+    chunks = (files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK))
     with ThreadPoolExecutor(count_cores()) as pool:
-        yield from pool.map(read, files)
+        for headers in pool.map(_read_chunk, chunks):
+            yield from headers
+
+
+def _read_chunk(files: Sequence[Path]) -> list[ImageHeader | DataError | MissingFileError]:
+    headers: list[ImageHeader | DataError | MissingFileError] = []
+    for file in files:
+        try:
+            headers.append(read_header(file))
+        except (DataError, MissingFileError) as error:
+            headers.append(error)
+    return headers
 
 
 def turn_boxes(

@@ -54,14 +54,13 @@ class RunLengths:
             DataError: The runs do not fill an image of this size.
         """
         counts = unpack_counts(self.counts) if isinstance(self.counts, str) else self.counts
-        runs = np.asarray(counts, np.int64)
-        if self.size != size or runs.sum() != size[0] * size[1] or (runs < 0).any():
+        if self.size != size or sum(counts) != size[0] * size[1] or min(counts) < 0:
             raise DataError(
                 "run lengths fill the image",
-                received=f"{runs.sum()} pixels for {self.size}, the image has {size}",
+                received=f"{sum(counts)} pixels for {self.size}, the image has {size}",
             )
-        values = np.arange(len(runs)) % 2 == 1
-        return np.repeat(values, runs).reshape(size[1], size[0]).T
+        inside = np.arange(len(counts)) % 2 == 1
+        return np.repeat(inside, counts).reshape(size[1], size[0]).T
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -55,6 +55,8 @@ def test_run_lengths_go_down_the_columns() -> None:
         region.fill((2, 3))
     with pytest.raises(DataError, match="run lengths"):
         RunLengths((7, -1), (3, 2)).fill((3, 2))
+    with pytest.raises(DataError, match="run lengths"):
+        RunLengths((10**30,), (3, 2)).fill((3, 2))
 
 
 def test_packed_run_lengths() -> None:
