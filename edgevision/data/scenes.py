@@ -126,9 +126,10 @@ def write_dataset(
     """Write a data set of scenes: whole, or not at all.
 
     ``train/CLASS/*.jpg`` and ``val/CLASS/*.jpg`` are ready for ``read_dataset``; ``scenes.json``
-    holds the boxes and classes of every image, ``masks/`` the class maps where asked for. Classes
-    are balanced. Image ``i`` depends on the seed, its part and ``i`` alone, so that a larger data
-    set begins with the same images.
+    holds the boxes and classes of every image, ``masks/`` the class maps where asked for:
+    ``read_boxes`` and ``read_masks`` take the whole folder. Classes are balanced. Image ``i``
+    depends on the seed, its part and ``i`` alone, so that a larger data set begins with the same
+    images.
 
     Args:
         folder: Must not exist yet.
