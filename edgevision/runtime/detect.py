@@ -219,6 +219,9 @@ class Detector(Predictor):
             classes = best[rows]
         else:
             rows, classes = np.divmod(np.flatnonzero(table.reshape(-1) >= bar), table.shape[1])
+            # The operation goes class after class, and equal scores keep that order.
+            order = np.argsort(classes.astype(np.int16), kind="stable")
+            rows, classes = rows[order], classes[order]
         scores = table[rows, classes]
         return rows, classes.astype(np.int64), _squash(scores) if logits else scores
 
