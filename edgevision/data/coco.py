@@ -122,7 +122,7 @@ class _CocoDocument:
     Attributes:
         file: The file.
         categories: Class name of each identifier, in the order of the identifiers.
-        images: The records of the images.
+        images: The records of the images, in the order of their identifiers.
         annotations: Those of each image, by its identifier.
         finder: Finds image files.
         notes: What a person should know.
@@ -148,7 +148,9 @@ def _open_document(file: Path, root: Path) -> _CocoDocument:
     with _explain(file, "its tables"):
         order = sorted(values["categories"], key=lambda category: category["id"])
         categories = {category["id"]: str(category["name"]) for category in order}
-        grouped: dict[Any, list[Record]] = {image["id"]: [] for image in values["images"]}
+        # The order in which COCO's own tools rank images with equal scores.
+        images = sorted(values["images"], key=lambda image: image["id"])
+        grouped: dict[Any, list[Record]] = {image["id"]: [] for image in images}
         strays = 0
         for annotation in values["annotations"]:
             members = grouped.get(annotation["image_id"])
@@ -159,7 +161,7 @@ def _open_document(file: Path, root: Path) -> _CocoDocument:
     return _CocoDocument(
         file=file,
         categories=categories,
-        images=values["images"],
+        images=images,
         annotations=grouped,
         finder=ImageFinder(root=root, beside=file.parent),
         notes=(f"annotations of images that {file.name} does not list: {strays}",)

@@ -242,7 +242,7 @@ def test_real_outlines_against_pycocotools(real_data: Path) -> None:
     dataset = read_masks(real_data / "coco")
     names = {row["id"]: row["name"] for row in values["categories"]}
     agreeing = total = 0
-    for index, image in enumerate(values["images"]):
+    for index, image in enumerate(sorted(values["images"], key=lambda row: row["id"])):
         size = image["height"], image["width"]
         expected = np.zeros(size, np.uint8)
         rows = [row for row in values["annotations"] if row["image_id"] == image["id"]]
