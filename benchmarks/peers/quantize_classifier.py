@@ -145,7 +145,7 @@ def list_rows(setting: Setting) -> list[tuple[str, Callable[[Path], float]]]:
 
 def measure(setting: Setting, file: Path) -> tuple[float, Array]:
     """Return top-1 and the answers of a file."""
-    classifier = load(file, **setting.contract)
+    classifier: Any = load(file, **setting.contract)
     top1 = evaluate_classifier(classifier, setting.dataset).top1
     return top1, collect_scores(classifier, setting.dataset.files).argmax(axis=1)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from tiny_models import build_segmenter
 from edgevision.benchmarks import latency
 from edgevision.benchmarks.benchmark import BenchmarkReport, benchmark
 from edgevision.benchmarks.environment import describe_environment, find_disturbances
-from edgevision.benchmarks.report.figures import choose_columns
+from edgevision.benchmarks.report.figures import choose_columns, explain_columns
 from edgevision.benchmarks.report.markdown import render_markdown
 from edgevision.benchmarks.report.page import Check, render_page
 from edgevision.benchmarks.report.writer import write_report
@@ -80,6 +81,21 @@ def test_columns_without_figures_are_left_out(report: BenchmarkReport) -> None:
     assert "top-1" in choose_columns(report.rows)
     assert "top-1" not in choose_columns(report.rows[1:])
     assert "p50" not in choose_columns(report.rows[1:])
+
+
+def test_each_task_has_its_figures(report: BenchmarkReport) -> None:
+    row = report.rows[0]
+    rows = [
+        replace(row, accuracy={"map": 0.25, "map50": 0.5, "map75": 0.2}),
+        replace(row, accuracy={"mean_iou": 0.75, "pixel_accuracy": 0.9, "mean_dice": 0.8}),
+    ]
+    columns = choose_columns(rows)
+    assert (columns["mAP"], columns["mAP50"]) == (["25.0 %", "–"], ["50.0 %", "–"])
+    assert columns["mIoU"] == ["–", "75.0 %"]
+    assert "top-1" not in columns
+    told = [names for names, _ in explain_columns(columns)]
+    assert {"mAP", "mIoU"} <= set(told)
+    assert "mAP" not in [names for names, _ in explain_columns(choose_columns(report.rows))]
 
 
 def test_markdown_has_a_line_per_row(report: BenchmarkReport) -> None:
