@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edgevision.contract import Contract, Preprocessing
+from edgevision.contract import Contract
+from edgevision.converters.ending_check import check_argmax, check_nms
+from edgevision.converters.endings import (
+    Ending,
+    Finished,
+    describe_ending,
+    extract_nms,
+    put_on,
+)
 from edgevision.converters.load import is_saved_model
 from edgevision.converters.metadata import build_contract, check_options, describe_assumptions
-from edgevision.converters.parity import Parity, Runner, check_parity
+from edgevision.converters.parity import Parity, check_parity
+from edgevision.converters.routes import Converted, Request, find_route
 from edgevision.errors import InvalidConfigError, InvalidModelError, MissingFileError
+from edgevision.graph.anchors import Floats
+from edgevision.graph.contract_completion import DETECTION_FIELDS
 from edgevision.graph.contracts import write_contract
 from edgevision.graph.reader import read_graph
 from edgevision.outputs import atomic_path, check_writable
+from edgevision.runtime.session import Session
 from edgevision.runtime.sessions import open_session
 from edgevision.specs import (
+    Heads,
     Layout,
     ModelFormat,
     Precision,
     Progress,
     ResizeRule,
+    ScoreKind,
     Task,
     parse_choice,
 )
-
-if TYPE_CHECKING:
-    from edgevision.converters.frozen import FrozenModel
 
 _SOURCES = {
     ".keras": ModelFormat.KERAS,
@@ -39,7 +50,6 @@ _SOURCES = {
     ".onnx": ModelFormat.ONNX,
 }
 _TARGETS = {".tflite": ModelFormat.TFLITE, ".onnx": ModelFormat.ONNX}
-_KERAS_FORMATS = (ModelFormat.KERAS, ModelFormat.H5, ModelFormat.SAVED_MODEL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +61,7 @@ class ConversionResult:
         format: Its format.
         precision: Precision of its weights.
         ops: Operations in it.
+        ending: What a detector or segmenter ends in.
         parity: How close its answers are to the source's.
         contract: What it says about itself.
         mended: What was changed on the way, as short sentences.
@@ -62,6 +73,7 @@ class ConversionResult:
     format: ModelFormat
     precision: Precision
     ops: int
+    ending: Ending
     parity: Parity
     contract: Contract
     mended: tuple[str, ...]
@@ -75,6 +87,7 @@ class ConversionResult:
             "format": self.format.value,
             "precision": self.precision.value,
             "ops": self.ops,
+            **describe_ending(self.ending),
             "parity": self.parity.to_dict(),
             "contract": self.contract.to_dict(),
             "mended": list(self.mended),
@@ -83,37 +96,24 @@ class ConversionResult:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Request:
-    source: Path
-    precision: Precision
-    layout: Layout
-    input_size: tuple[int, int] | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Converted:
-    """A model in its new format, not yet written, beside the source that it must agree with."""
-
-    data: bytes
-    reference: Runner
-    mended: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    preprocessing: Preprocessing | None = None
-
-
 def convert(
     source: str | Path,
     output: str | Path,
     *,
     precision: Precision | str = Precision.FLOAT32,
     layout: Layout | str = Layout.NHWC,
+    heads: Heads | str | None = None,
+    argmax: bool | None = None,
     task: Task | str | None = None,
     labels: str | Path | None = None,
     mean: float | tuple[float, ...] | None = None,
     std: float | tuple[float, ...] | None = None,
     resize: ResizeRule | str | None = None,
     crop_fraction: float | None = None,
+    score_threshold: float | None = None,
+    iou_threshold: float | None = None,
+    max_detections: int | None = None,
+    class_agnostic: bool | None = None,
     input_size: int | tuple[int, int] | None = None,
     parity_data: str | Path | None = None,
     skip_broken: bool = False,
@@ -121,20 +121,31 @@ def convert(
 ) -> ConversionResult:
     """Convert a model, attach its contract, and check that it still gives the same answers.
 
-    The file is written only when the check passes. Converting a file to its own format changes
-    the contract and nothing else.
+    The file is written only when the checks pass: the bare network must answer like the source's,
+    and what it ends in must answer what its own outputs say. Converting a file to its own format
+    changes the contract and the ending, and nothing else.
 
     Args:
         source: ``.keras``, ``.h5``, SavedModel folder, ``.tflite`` or ``.onnx``.
         output: ``.tflite`` or ``.onnx``.
         precision: Of the weights; arithmetic, inputs and outputs stay float32.
-        layout: Axis order of an ONNX model's image input.
+        layout: Axis order of an ONNX model's images.
+        heads: What a detector ends in: ``nms`` suppresses overlapping boxes in the file and answers
+            ``boxes``, ``classes``, ``scores`` and ``count``; ``raw`` answers ``box_encodings`` and
+            ``class_scores``. By default ``nms``, where the anchors are known; a file in its own
+            format keeps what it has.
+        argmax: Whether a segmenter answers the number of the best class of each pixel instead of
+            scores; by default what the source does.
         task: What the model answers.
         labels: Text file with one class name a line.
         mean: Subtracted from pixels 0–255; one value or one per channel.
         std: Divides what is left.
         resize: How an image becomes the input size.
         crop_fraction: For ``resize="crop"``.
+        score_threshold: Of a detector: boxes that score below it are left out.
+        iou_threshold: Overlap above which the box with the lower score is left out.
+        max_detections: Most boxes in one image.
+        class_agnostic: Whether boxes of different classes suppress each other.
         input_size: (height, width) for a Keras model that leaves it open.
         parity_data: Folder of photographs for the check; generated inputs otherwise.
         skip_broken: Leave out photographs that can not be decoded, instead of failing.
@@ -155,35 +166,54 @@ def convert(
     start = time.perf_counter()
     report = progress or _ignore
     origin, target = detect_source(source), detect_target(output)
-    request = _make_request(source, target, (precision, layout, input_size))
+    ending = _make_ending(heads, argmax)
+    choices = _check_choices(target, precision, layout, input_size)
     options = check_options(
         {"task": task, "labels": labels, "mean": mean, "std": std}
         | {"resize": resize, "crop_fraction": crop_fraction}
+        | {"score_threshold": score_threshold, "iou_threshold": iou_threshold}
+        | {"max_detections": max_detections, "class_agnostic": class_agnostic}
     )
     check_writable(output)
-    converted = _ROUTES[_kind(origin), target](request, report)
-    with atomic_path(output) as place:
-        contract = _write_model(place, converted, options, request.source)
-        graph = read_graph(place)
+    with tempfile.TemporaryDirectory(prefix="edgevision-") as folder, atomic_path(output) as place:
+        request = Request(source=Path(source), folder=Path(folder), **choices)
+        converted = find_route(origin, target)(request, report)
+        # A place of its own: files that are open are mapped, and must not change.
+        bare_file = request.folder / f"bare.{target}"
+        contract = _write_body(bare_file, converted, options, request.source)
+        bare = open_session(bare_file)
         parity = check_parity(
             converted.reference,
-            open_session(place),
+            bare,
             contract=contract,
             precision=request.precision,
-            quantized=any(tensor.quantization for tensor in graph.tensors),
+            quantized=any(tensor.quantization for tensor in read_graph(bare_file).tensors),
             folder=parity_data,
             skip_broken=skip_broken,
             progress=progress,
         )
+        finished = _finish(bare_file, converted, contract, ending=ending, options=options)
+        place.write_bytes(finished.data)
+        write_contract(place, finished.contract)
+        if finished.data not in (converted.body.data, converted.original):
+            raw = replace(finished, contract=replace(finished.contract, scores=contract.scores))
+            _check_ending(place, raw, bare, request.folder, anchors=converted.body.anchors)
+        num_ops = len(read_graph(place).ops)
     return ConversionResult(
         output=Path(output),
         format=target,
         precision=request.precision,
-        ops=len(graph.ops),
+        ops=num_ops,
+        ending=finished.ending,
         parity=parity,
-        contract=contract,
+        contract=finished.contract,
         mended=converted.mended,
-        warnings=(*converted.warnings, *describe_assumptions(contract), *parity.skipped),
+        warnings=(
+            *converted.warnings,
+            *describe_assumptions(finished.contract),
+            *finished.warnings,
+            *parity.skipped,
+        ),
         seconds=time.perf_counter() - start,
     )
 
@@ -227,121 +257,79 @@ def detect_target(output: str | Path) -> ModelFormat:
     return _TARGETS[suffix]
 
 
-def _make_request(
-    source: str | Path,
+def _make_ending(heads: Heads | str | None, argmax: bool | None) -> Ending:
+    chosen = None if heads is None else parse_choice(Heads, heads, "heads")
+    return Ending(heads=chosen, argmax=argmax)
+
+
+def _check_choices(
     target: ModelFormat,
-    how: tuple[Precision | str, Layout | str, int | tuple[int, int] | None],
-) -> _Request:
-    precision = parse_choice(Precision, how[0], "precision")
-    layout = parse_choice(Layout, how[1], "layout")
+    precision: Precision | str,
+    layout: Layout | str,
+    input_size: int | tuple[int, int] | None,
+) -> dict[str, Any]:
+    """Return what a ``Request`` takes of them."""
+    precision = parse_choice(Precision, precision, "precision")
+    layout = parse_choice(Layout, layout, "layout")
     if layout is Layout.NCHW and target is not ModelFormat.ONNX:
         raise InvalidConfigError(
             "only .onnx files can take NCHW images",
             received="layout=nchw",
             remedy="use layout=nhwc",
         )
-    size = (how[2], how[2]) if isinstance(how[2], int) else how[2]
+    size = (input_size, input_size) if isinstance(input_size, int) else input_size
     if size is not None and min(size) < 1:
         raise InvalidConfigError("a size is at least 1", received=f"input_size={size}")
-    return _Request(source=Path(source), precision=precision, layout=layout, input_size=size)
+    return {"precision": precision, "layout": layout, "input_size": size}
 
 
-def _write_model(
-    place: Path, converted: _Converted, options: Mapping[str, Any], source: Path
+def _write_body(
+    place: Path, converted: Converted, options: Mapping[str, Any], source: Path
 ) -> Contract:
-    """Write the model with its contract to ``place``."""
-    place.write_bytes(converted.data)
-    contract = build_contract(
+    """Write the bare network, and return what is known of it."""
+    place.write_bytes(converted.body.data)
+    return build_contract(
         source, read_graph(place), options=options, preprocessing=converted.preprocessing
     )
-    write_contract(place, contract)
-    return contract
+
+
+def _finish(
+    bare_file: Path,
+    converted: Converted,
+    contract: Contract,
+    *,
+    ending: Ending,
+    options: Mapping[str, Any],
+) -> Finished:
+    """Give the network the ending that is asked for."""
+    body, limited = converted.body, not options.keys().isdisjoint(DETECTION_FIELDS)
+    had = body.ending
+    heads, argmax = ending.heads, ending.argmax
+    if converted.original is not None and contract.task is Task.DETECT:
+        heads = heads or had.heads or Heads.RAW
+    argmax = had.argmax if argmax is None else argmax
+    asked = Ending(heads=heads, argmax=argmax)
+    if asked == had and not limited and converted.original is not None:
+        return Finished(data=converted.original, contract=contract, ending=had)
+    return put_on(body.data, read_graph(bare_file), contract, asked, anchors=body.anchors)
+
+
+def _check_ending(
+    place: Path, finished: Finished, bare: Session, folder: Path, *, anchors: Floats | None
+) -> None:
+    """Hold that the new ending answers what the outputs of the bare network say."""
+    contract = finished.contract
+    if finished.ending.heads is not Heads.NMS:
+        check_argmax(bare, open_session(place), contract)
+        return
+    target = detect_target(place)
+    file = folder / f"ending.{target}"
+    file.write_bytes(extract_nms(finished.data, target))
+    if target is ModelFormat.TFLITE:  # cut behind the sigmoid
+        contract = replace(contract, scores=ScoreKind.PROBABILITIES)
+    gridded = contract.detection is not None and contract.detection.anchors
+    check_nms(open_session(file), contract, anchors=None if gridded else anchors)
 
 
 def _ignore(_stage: str, _done: int, _total: int) -> None:
     """Stand in for a progress function that nobody gave."""
-
-
-def _kind(origin: ModelFormat) -> ModelFormat:
-    return ModelFormat.KERAS if origin in _KERAS_FORMATS else origin
-
-
-def _convert_keras(
-    request: _Request, report: Progress, write: Callable[[FrozenModel], bytes]
-) -> _Converted:
-    """Load and freeze a Keras model, and let ``write`` bring it into its new format."""
-    from edgevision.converters.frozen import freeze_model
-    from edgevision.converters.lint import lint_model
-    from edgevision.converters.load import load_keras_model
-
-    report("loading", 0, 1)
-    model = load_keras_model(request.source)
-    linted = lint_model(model, input_size=request.input_size)
-    report("loading", 1, 1)
-    frozen = freeze_model(linted.model, linted.inputs)
-    report("converting", 0, 1)
-    data = write(frozen)
-    report("converting", 1, 1)
-    return _Converted(
-        data=data,
-        reference=frozen,
-        mended=linted.mended,
-        warnings=linted.warnings,
-        preprocessing=linted.preprocessing,
-    )
-
-
-def _convert_keras_to_tflite(request: _Request, report: Progress) -> _Converted:
-    from edgevision.converters.keras_to_tflite import convert_to_tflite
-
-    return _convert_keras(request, report, partial(convert_to_tflite, precision=request.precision))
-
-
-def _convert_keras_to_onnx(request: _Request, report: Progress) -> _Converted:
-    from edgevision.converters.keras_to_onnx import convert_to_onnx
-
-    write = partial(convert_to_onnx, precision=request.precision, layout=request.layout)
-    return _convert_keras(request, report, write)
-
-
-def _convert_tflite_to_onnx(request: _Request, report: Progress) -> _Converted:
-    from edgevision.converters.tflite_to_onnx import convert_to_onnx
-
-    report("converting", 0, 1)
-    reference = open_session(request.source)
-    data = convert_to_onnx(
-        request.source.read_bytes(), precision=request.precision, layout=request.layout
-    )
-    report("converting", 1, 1)
-    return _Converted(data=data, reference=reference)
-
-
-def _convert_onnx_to_tflite(request: _Request, report: Progress) -> _Converted:
-    from edgevision.converters.onnx_to_tflite import convert_to_tflite
-
-    report("converting", 0, 1)
-    reference = open_session(request.source)
-    data = convert_to_tflite(request.source, precision=request.precision)
-    report("converting", 1, 1)
-    return _Converted(data=data, reference=reference)
-
-
-def _keep_format(request: _Request, _report: Progress) -> _Converted:
-    """Take the model as it is: only its contract changes."""
-    if request.precision is not Precision.FLOAT32 or request.layout is not Layout.NHWC:
-        raise InvalidConfigError(
-            "converting a file to its own format changes its contract only",
-            received=f"precision={request.precision}, layout={request.layout}",
-            remedy="use edgevision quantize --scheme float16 for smaller weights",
-        )
-    return _Converted(data=request.source.read_bytes(), reference=open_session(request.source))
-
-
-_ROUTES: Mapping[tuple[ModelFormat, ModelFormat], Callable[[_Request, Progress], _Converted]] = {
-    (ModelFormat.KERAS, ModelFormat.TFLITE): _convert_keras_to_tflite,
-    (ModelFormat.KERAS, ModelFormat.ONNX): _convert_keras_to_onnx,
-    (ModelFormat.TFLITE, ModelFormat.ONNX): _convert_tflite_to_onnx,
-    (ModelFormat.ONNX, ModelFormat.TFLITE): _convert_onnx_to_tflite,
-    (ModelFormat.TFLITE, ModelFormat.TFLITE): _keep_format,
-    (ModelFormat.ONNX, ModelFormat.ONNX): _keep_format,
-}

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgevision.contract import Contract, Preprocessing
+from edgevision.contract import Contract, Detection, Preprocessing
+from edgevision.graph.contract_completion import DETECTION_FIELDS
 from edgevision.graph.contracts import complete_contract, read_contract, read_labels
 from edgevision.graph.graph import Graph
 from edgevision.specs import ResizeRule, Task, parse_choice
@@ -21,7 +22,8 @@ def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         options: Any of ``task``, ``labels`` (path of a text file), ``mean``, ``std``,
-            ``resize`` and ``crop_fraction``; ``None`` counts as not given.
+            ``resize``, ``crop_fraction``, and the limits of a detector; ``None`` counts as not
+            given.
 
     Returns:
         What was given, with the label file read.
@@ -44,6 +46,7 @@ def check_options(options: Mapping[str, Any]) -> dict[str, Any]:
             given[name] = (float(given[name]),)
     fields = ("mean", "std", "resize", "crop_fraction")
     Preprocessing(**{name: given[name] for name in fields if name in given})
+    Detection(**{name: given[name] for name in DETECTION_FIELDS if name in given})
     return given
 
 

@@ -99,6 +99,20 @@ def detach_ending(model: bytes) -> bytes:
     return writer.finish_with(heads)
 
 
+def extract_nms(model: bytes) -> bytes:
+    """Cut what ``append_nms`` put on out as a model of its own.
+
+    Returns:
+        A model with the inputs ``box_encodings`` and ``class_scores``.
+    """
+    writer = _Writer(model)
+    outputs = writer.outputs
+    body = [node for node in writer.graph.node if not node.name.startswith(_PREFIX)]
+    for node in body:
+        writer.graph.node.remove(node)
+    return writer.finish_between(RAW_HEADS, [value.name for value in outputs])
+
+
 _END = 1 << 30
 
 
@@ -112,6 +126,8 @@ class _Writer:
         versions = {entry.domain: int(entry.version) for entry in self.proto.opset_import}
         self.opset = versions.get("", versions.get("ai.onnx", 1))
         self._count = 0
+        inferred = self.onnx.shape_inference.infer_shapes(self.proto).graph
+        self._shapes = {value.name: value for value in (*inferred.value_info, *inferred.output)}
 
     @property
     def outputs(self) -> list[Any]:
@@ -170,9 +186,13 @@ class _Writer:
         for tensor in [t for t in self.graph.initializer if t.name not in used]:
             self.graph.initializer.remove(tensor)
         del self.graph.output[:]
-        inferred = self.onnx.shape_inference.infer_shapes(self.proto).graph.value_info
-        known = {value.name: value for value in inferred}
-        return self._serialize([known[name] for name in names])
+        return self._serialize([self._shapes[name] for name in names])
+
+    def finish_between(self, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+        """Make inner values the inputs too."""
+        del self.graph.input[:]
+        self.graph.input.extend(self._shapes[name] for name in inputs)
+        return self.finish_with(outputs)
 
     def _serialize(self, outputs: Sequence[Any]) -> bytes:
         copies = [type(value).FromString(value.SerializeToString()) for value in outputs]

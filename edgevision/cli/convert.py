@@ -22,7 +22,7 @@ from edgevision.cli.options import (
     parse_values,
 )
 from edgevision.cli.terminal import Terminal, create_table
-from edgevision.specs import Layout, Precision
+from edgevision.specs import Heads, Layout, Precision
 from edgevision.units import format_bytes, format_percent
 
 
@@ -45,12 +45,46 @@ def convert_model(
     layout: Annotated[
         Layout, typer.Option("--layout", help="Axis order of an ONNX model's image input.")
     ] = Layout.NHWC,
+    heads: Annotated[
+        Heads | None,
+        typer.Option(
+            "--heads",
+            help="What a detector ends in: nms answers boxes (the default where the anchors are "
+            "known), raw leaves decoding and suppression to the reader.",
+        ),
+    ] = None,
+    argmax: Annotated[
+        bool | None,
+        typer.Option(
+            "--argmax/--no-argmax",
+            help="A segmenter answers the best class of each pixel, or scores.",
+        ),
+    ] = None,
     task: TaskOption = None,
     labels: LabelsFile = None,
     mean: Mean = None,
     std: Std = None,
     resize: Resize = None,
     crop_fraction: CropFraction = None,
+    score_threshold: Annotated[
+        float | None,
+        typer.Option("--score-threshold", help="Detector: leave out boxes that score below."),
+    ] = None,
+    iou_threshold: Annotated[
+        float | None,
+        typer.Option("--iou-threshold", help="Detector: overlap above which the better box stays."),
+    ] = None,
+    max_detections: Annotated[
+        int | None,
+        typer.Option("--max-detections", help="Detector: most boxes in one image.", metavar="N"),
+    ] = None,
+    class_agnostic: Annotated[
+        bool | None,
+        typer.Option(
+            "--agnostic-nms/--class-nms",
+            help="Detector: whether boxes of different classes suppress each other.",
+        ),
+    ] = None,
     input_size: InputSize = None,
     data: Annotated[
         Path | None,
@@ -67,12 +101,18 @@ def convert_model(
             output,
             precision=precision,
             layout=layout,
+            heads=heads,
+            argmax=argmax,
             task=task,
             labels=labels,
             mean=parse_values(mean, "--mean"),
             std=parse_values(std, "--std"),
             resize=resize,
             crop_fraction=crop_fraction,
+            score_threshold=score_threshold,
+            iou_threshold=iou_threshold,
+            max_detections=max_detections,
+            class_agnostic=class_agnostic,
             input_size=parse_size(input_size),
             parity_data=data,
             skip_broken=skip_broken,

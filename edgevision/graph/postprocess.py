@@ -3,6 +3,11 @@
 ``TFLite_Detection_PostProcess`` (TensorFlow Lite, ``kernels/detection_postprocess.cc``) decodes the
 raw heads against its anchors and leaves the best boxes. It takes floats, so that int8 heads keep a
 scale each, and decoding loses nothing.
+
+Class-wise suppression with N threads, N above 1, loses every box of class N: the worker threads
+begin with the classes 0 to N - 1, and go on with N + 1 (seen in ai-edge-litert 2.3). So the classes
+of our files come behind some spare ones without scores, and their numbers are set right behind the
+operation.
 """
 
 from __future__ import annotations
@@ -11,24 +16,49 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgevision.contract import AnchorGrid, Detection
+from edgevision.contract import Detection
 from edgevision.errors import InvalidConfigError, InvalidModelError
 from edgevision.graph.anchors import Floats, lay_out_anchors
-from edgevision.graph.detection_heads import BOX_ENCODINGS, CLASS_SCORES, RESULTS, find_heads
+from edgevision.graph.detection_heads import RAW_HEADS, RESULTS, find_heads
 from edgevision.graph.flatbuffer import ModelEditor
-from edgevision.graph.flexbuffers import Number, read_numbers, write_numbers
-from edgevision.graph.graph import Graph, Op, Tensor
+from edgevision.graph.flexbuffers import Number, write_numbers
+from edgevision.graph.graph import Graph, Tensor
 from edgevision.graph.ops import OpKind
+from edgevision.graph.postprocess_settings import (
+    count_object_classes,
+    find_producer,
+    find_results,
+    fit_grids,
+    get_postprocess,
+    read_anchors,
+    read_detection,
+    skip_spare,
+)
 from edgevision.graph.tflite import read_tflite
-from edgevision.graph.tflite_schema import DETECTION_POSTPROCESS
+from edgevision.graph.tflite_schema import DETECTION_POSTPROCESS, FUSED_ACTIVATIONS
+
+__all__ = [
+    "append_postprocess",
+    "count_object_classes",
+    "dequantize_heads",
+    "detach_postprocess",
+    "extract_postprocess",
+    "find_results",
+    "fit_grids",
+    "get_postprocess",
+    "read_anchors",
+    "read_detection",
+]
 
 MAIN_SIGNATURE = "serving_default"
 
-_SCALES = ("y_scale", "x_scale", "h_scale", "w_scale")
+NUM_SPARE = 16
+"""Spare classes: as many threads as that lose nothing."""
+
 # From which version on DEQUANTIZE reads the type.
 _DEQUANTIZE_VERSIONS = {"uint8": 1, "int8": 2, "int16": 3}
-# How far anchors may lie from the grid that they are taken for, in shares of the image.
-_GRID_TOLERANCE = 1e-4
+_SAFE_CLASSES = 2
+_RELU = next(code for code, name in FUSED_ACTIVATIONS.items() if name == "relu")
 
 
 def append_postprocess(
@@ -69,13 +99,19 @@ def append_postprocess(
     boxes, scores = (_widen(editor, tensor) for tensor in heads)
     if logits:
         scores = _squash(editor, scores, heads[1].shape)
+    # One thread alone takes the classes 0 and 1 in any case.
+    num_spare = 0 if detection.class_agnostic or num_classes <= _SAFE_CLASSES else NUM_SPARE
+    if num_spare:
+        scores = _add_spare(editor, scores, heads[1].shape, background=detection.background)
     outputs = _add_results(editor, detection.max_detections)
     editor.add_op(
         f"CUSTOM:{DETECTION_POSTPROCESS}",
         [boxes, scores, editor.add_tensor("anchors", data=laid_out)],
         outputs,
-        custom_options=write_numbers(_describe_options(detection, num_classes)),
+        custom_options=write_numbers(_describe_options(detection, num_classes + num_spare)),
     )
+    if num_spare:
+        outputs[1] = _shift_classes(editor, outputs[1], detection.max_detections)
     _name_ends(editor, graph, dict(zip(RESULTS, outputs, strict=True)))
     return editor.to_bytes()
 
@@ -95,119 +131,53 @@ def detach_postprocess(model: bytes, *, keep_floats: bool = False) -> bytes:
     """
     graph = read_tflite(model)
     op = get_postprocess(graph)
-    heads = [t if keep_floats else _skip_dequantize(graph, t) for t in op.inputs[:2]]
+    inputs = (op.inputs[0], skip_spare(graph, op)[0])
+    heads = [t if keep_floats else _skip_dequantize(graph, t) for t in inputs]
     if any(graph.tensors[t].constant for t in heads):
         raise InvalidModelError("the heads of the detector are constants", received=op.name)
     editor = ModelEditor(model)
     editor.cut(graph.inputs, heads)
-    _name_ends(editor, graph, dict(zip((BOX_ENCODINGS, CLASS_SCORES), heads, strict=True)))
+    _name_ends(editor, graph, dict(zip(RAW_HEADS, heads, strict=True)))
     editor.remove_unused()
     return editor.to_bytes()
 
 
-def get_postprocess(graph: Graph) -> Op:
-    """Return the operation that suppresses boxes.
+def extract_postprocess(model: bytes) -> bytes:
+    """Cut decoding and suppression out as a model of its own, from the raw heads to the boxes.
+
+    Returns:
+        Bytes of a model with the float32 inputs ``box_encodings`` and ``class_scores``.
 
     Raises:
-        InvalidModelError: There is none, or it lacks inputs or outputs.
+        InvalidModelError: The model has no such operation.
     """
-    found = [op for op in graph.ops if op.kind is OpKind.DETECTION_POSTPROCESS]
-    if not found:
-        raise InvalidModelError(
-            f"the model does not end in {DETECTION_POSTPROCESS}", received=graph.name
-        )
-    op = found[-1]
-    if len(op.inputs) != 3 or len(op.outputs) != 4 or min(op.inputs) < 0:
-        raise InvalidModelError(
-            f"{DETECTION_POSTPROCESS} has three inputs and four outputs",
-            received=f"{len(op.inputs)} and {len(op.outputs)}",
-        )
-    return op
-
-
-def read_detection(graph: Graph) -> Detection:
-    """Read from the operation what it does; anchors only where they form regular grids.
-
-    Raises:
-        InvalidModelError: There is no such operation, or its settings are damaged.
-    """
+    graph = read_tflite(model)
     op = get_postprocess(graph)
-    options = _read_options(op)
-    num_scores = graph.tensors[op.inputs[1]].shape[-1:]
-    scales = tuple(float(options.get(name, 0)) for name in _SCALES)
+    heads = (op.inputs[0], skip_spare(graph, op)[0])
+    results = find_results(graph)
+    editor = ModelEditor(model)
+    editor.cut(heads, list(results.values()))
+    inputs = dict(zip(RAW_HEADS, heads, strict=True))
+    editor.set_signature(MAIN_SIGNATURE, inputs=inputs, outputs=results)
+    editor.model.metadata = None
+    editor.files = {}
+    editor.remove_unused()
+    return editor.to_bytes()
+
+
+def dequantize_heads(model: bytes) -> bytes:
+    """Let a detector with quantized raw heads answer floats; other models stay as they are."""
+    graph = read_tflite(model)
     try:
-        return Detection(
-            anchors=fit_grids(read_anchors(graph)),
-            box_scales=(scales[0], scales[1], scales[2], scales[3]),
-            background=num_scores != (count_object_classes(graph),),
-            score_threshold=min(max(float(options.get("nms_score_threshold", 0)), 0.0), 1.0),
-            iou_threshold=float(options.get("nms_iou_threshold", 0)),
-            max_detections=int(options.get("max_detections", 0)),
-            class_agnostic=not options.get("use_regular_nms", False),
-        )
-    except InvalidConfigError as error:
-        raise InvalidModelError(
-            f"{DETECTION_POSTPROCESS} has impossible settings", received=error.received
-        ) from error
-
-
-def count_object_classes(graph: Graph) -> int:
-    """Return how many classes the operation tells apart; the background does not count."""
-    return int(_read_options(get_postprocess(graph)).get("num_classes", 0))
-
-
-def read_anchors(graph: Graph) -> Floats:
-    """Return the anchors of the operation: (A, 4) float32, none where they are no constant."""
-    tensor = graph.tensors[get_postprocess(graph).inputs[2]]
-    if tensor.data is None or tensor.data.ndim != 2 or tensor.data.shape[1] != 4:
-        return np.zeros((0, 4), np.float32)
-    values = tensor.data.astype(np.float32)
-    if tensor.quantization is not None:
-        values -= np.float32(tensor.quantization.zero_points[0])
-        values *= np.float32(tensor.quantization.scales[0])
-    return values
-
-
-def fit_grids(anchors: Floats) -> tuple[AnchorGrid, ...]:
-    """Find the grids that anchors were laid out from; none where they are not regular.
-
-    Args:
-        anchors: (A, 4) centre y, centre x, height, width, as shares of the image.
-
-    >>> grid = AnchorGrid(size=(2, 3), boxes=((0.5, 0.25), (0.25, 0.25)))
-    >>> fit_grids(lay_out_anchors([grid])) == (grid,)
-    True
-    """
-    grids: list[AnchorGrid] = []
-    position = 0
-    while position < len(anchors):
-        grid = _fit_grid(anchors[position:])
-        if grid is None:
-            return ()
-        grids.append(grid)
-        position += grid.size[0] * grid.size[1] * len(grid.boxes)
-    return tuple(grids)
-
-
-def _fit_grid(anchors: Floats) -> AnchorGrid | None:
-    """Take the first anchors for the upper left cell of a grid, and check the others."""
-    center = anchors[0, :2]
-    if not np.isfinite(anchors).all() or anchors[:, 2:].min() <= 0 or center.min() <= 0:
-        return None
-    others = np.flatnonzero(np.abs(anchors[:, :2] - center).max(axis=1) > _GRID_TOLERANCE)
-    num_boxes = int(others[0]) if len(others) else len(anchors)
-    rows, columns = (max(round(0.5 / float(c)), 1) for c in center)
-    count = rows * columns * num_boxes
-    if count > len(anchors):
-        return None
-    boxes = tuple((float(h), float(w)) for h, w in anchors[:num_boxes, 2:])
-    grid = AnchorGrid(size=(rows, columns), boxes=boxes)
-    error = np.abs(lay_out_anchors([grid]) - anchors[:count]).max()
-    return grid if error <= _GRID_TOLERANCE else None
-
-
-def _read_options(op: Op) -> dict[str, Number]:
-    return read_numbers(op.attributes.get("custom_options", b""))
+        heads = [graph.tensors[t] for t in find_heads(graph)]
+    except InvalidModelError:  # no detector
+        return model
+    if not any(tensor.dtype in _DEQUANTIZE_VERSIONS for tensor in heads):
+        return model
+    editor = ModelEditor(model)
+    widened = [_widen(editor, tensor) for tensor in heads]
+    _name_ends(editor, graph, dict(zip(RAW_HEADS, widened, strict=True)))
+    return editor.to_bytes()
 
 
 def _describe_options(detection: Detection, num_classes: int) -> dict[str, Number]:
@@ -261,11 +231,39 @@ def _squash(editor: ModelEditor, scores: int, shape: Sequence[int]) -> int:
     return result
 
 
+def _add_spare(editor: ModelEditor, scores: int, shape: Sequence[int], *, background: bool) -> int:
+    """Take the background off the scores, and put columns of zeros in front of the classes."""
+    num_anchors, num_scores = shape[1:]
+    num_classes = num_scores - background
+    if background:
+        bounds = [
+            editor.add_tensor(f"classes_{name}", data=np.array(values, np.int32))
+            for name, values in (("begin", (0, 0, 1)), ("size", (1, num_anchors, num_classes)))
+        ]
+        whole = scores
+        scores = editor.add_tensor("class_columns", shape=(1, num_anchors, num_classes))
+        editor.add_op("SLICE", [whole, *bounds], [scores], options=("SliceOptions", {}))
+    margins = np.array([[0, 0], [0, 0], [NUM_SPARE, 0]], np.int32)
+    padding = editor.add_tensor("spare_classes", data=margins)
+    result = editor.add_tensor("spared_scores", shape=(1, num_anchors, NUM_SPARE + num_classes))
+    editor.add_op("PAD", [scores, padding], [result], options=("PadOptions", {}))
+    return result
+
+
+def _shift_classes(editor: ModelEditor, classes: int, num_boxes: int) -> int:
+    """Count classes from the first real one; what lies beyond the count stays at 0."""
+    spare = editor.add_tensor("num_spare", data=np.array(NUM_SPARE, np.float32))
+    result = editor.add_tensor("real_classes", shape=(1, num_boxes))
+    options = ("SubOptions", {"fusedActivationFunction": _RELU})
+    editor.add_op("SUB", [classes, spare], [result], options=options)
+    return result
+
+
 def _skip_dequantize(graph: Graph, tensor: int) -> int:
-    producer = graph.producers.get(tensor)
-    if producer is None or graph.ops[producer].kind is not OpKind.DEQUANTIZE:
+    producer = find_producer(graph, tensor, OpKind.DEQUANTIZE)
+    if producer is None:
         return tensor
-    source = graph.ops[producer].inputs[0]
+    source = producer.inputs[0]
     return tensor if graph.tensors[source].constant else source
 
 

@@ -17,6 +17,7 @@ from edgevision.errors import BackendUnavailableError, InvalidConfigError, Inval
 from edgevision.graph.detection_heads import RAW_HEADS, find_heads, has_postprocess
 from edgevision.graph.graph import Graph
 from edgevision.graph.ops import OpKind
+from edgevision.graph.postprocess import find_results
 from edgevision.graph.tables import Table, read_root
 from edgevision.specs import ColorOrder, ScoreKind, Task
 
@@ -285,8 +286,9 @@ def _describe_detections(contract: Contract, graph: Graph) -> list[Fields]:
         {0: "score", 1: "Scores.", 3: feature},
         {0: "number of detections", 1: "How many boxes are valid.", 3: feature},
     ]
-    order = [op.outputs for op in graph.ops if op.kind is OpKind.DETECTION_POSTPROCESS]
-    written = order[-1] if order else graph.outputs
+    written: Sequence[int] = graph.outputs
+    if any(op.kind is OpKind.DETECTION_POSTPROCESS for op in graph.ops):
+        written = list(find_results(graph).values())
     known = dict(zip(written, meanings, strict=False))
     return [known.get(tensor, {}) for tensor in graph.outputs]
 

@@ -25,6 +25,7 @@ from edgevision.graph.postprocess import (
     append_postprocess,
     count_object_classes,
     detach_postprocess,
+    extract_postprocess,
     fit_grids,
     read_anchors,
     read_detection,
@@ -35,10 +36,10 @@ from edgevision.specs import Quantization
 Array = np.ndarray[Any, Any]
 
 
-def run_signature(model: bytes, **inputs: Array) -> dict[str, Array]:
+def run_signature(model: bytes, *, threads: int = 1, **inputs: Array) -> dict[str, Array]:
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=model, num_threads=1)
+    interpreter = Interpreter(model_content=model, num_threads=threads)
     interpreter.allocate_tensors()
     return interpreter.get_signature_runner("serving_default")(**inputs)
 
@@ -82,6 +83,31 @@ def test_the_operation_answers_as_plain_suppression(
         received = run_signature(model, box_encodings=encodings, class_scores=scores)
         assert received["boxes"].shape == (1, max_detections, 4)
         check_answers(received, encodings[0], scores[0], detection)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4])
+@pytest.mark.parametrize("background", [False, True])
+def test_threads_lose_no_class(threads: int, background: bool) -> None:
+    """The operation's own workers skip the class of their number; spare classes take the loss."""
+    detection = replace(DETECTION, background=background, max_detections=200)
+    num_scores = 5 + background
+    heads = build_bare_heads(num_anchors=NUM_ANCHORS, num_scores=num_scores, quantizations=None)
+    model = append_postprocess(heads, detection, 5)
+    encodings, scores = draw_heads(1, num_scores)
+
+    received = run_signature(model, threads=threads, box_encodings=encodings, class_scores=scores)
+
+    check_answers(received, encodings[0], scores[0], detection)
+    assert set(received["classes"][0, : int(received["count"][0])]) == {0, 1, 2, 3, 4}
+    graph = read_tflite(model)
+    assert count_object_classes(graph) == 5
+    assert read_detection(graph).background is background
+    bare = detach_postprocess(model)
+    assert [s.shape[-1] for s in read_tflite(bare).output_specs()] == [4, num_scores]
+    ending = run_signature(
+        extract_postprocess(model), threads=threads, box_encodings=encodings, class_scores=scores
+    )
+    np.testing.assert_array_equal(ending["classes"], received["classes"])
 
 
 def test_quantized_heads_keep_a_scale_each() -> None:

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny_detectors import CONTRACT as DETECTOR
-from tiny_detectors import build_detector_body
+from tiny_detectors import DETECTION, build_detector_body
 from tiny_models import build_classifier, build_detector, build_segmenter
 
 from edgevision.contract import Contract, Preprocessing
 from edgevision.errors import InvalidConfigError, InvalidModelError
+from edgevision.graph.postprocess import append_postprocess
 from edgevision.graph.tables import Table, read_root
 from edgevision.graph.tflite import read_metadata, read_tflite
 from edgevision.graph.tflite_metadata import (
@@ -152,6 +154,16 @@ def test_real_metadata(real_data: Path, name: str, label_file: str) -> None:
     assert decoded.label_files == (label_file,)
     assert decoded.name
     assert decoded.version == "v1"
+
+
+def test_corrected_classes_are_the_category() -> None:
+    labels = tuple("abcd")
+    model = append_postprocess(build_detector_body(num_classes=4), DETECTION, len(labels))
+
+    _, _, outputs = encode(replace(DETECTOR, labels=labels), model)
+
+    names = ["location", "category", "score", "number of detections"]
+    assert [tensor.text(0) for tensor in outputs] == names
 
 
 def test_raw_heads_are_no_boxes() -> None:
