@@ -12,6 +12,7 @@ from edgevision.contract import Preprocessing
 from edgevision.converters.endings import Body, take_off_onnx, take_off_tflite
 from edgevision.converters.parity import Runner
 from edgevision.errors import InvalidConfigError
+from edgevision.graph.concats import split_concats
 from edgevision.graph.postprocess import dequantize_heads
 from edgevision.graph.reader import read_graph
 from edgevision.runtime.sessions import open_session
@@ -99,7 +100,10 @@ def _convert_keras(
 def _convert_keras_to_tflite(request: Request, report: Progress) -> Converted:
     from edgevision.converters.keras_to_tflite import convert_to_tflite
 
-    return _convert_keras(request, report, partial(convert_to_tflite, precision=request.precision))
+    def write(frozen: FrozenModel) -> bytes:
+        return split_concats(convert_to_tflite(frozen, precision=request.precision))
+
+    return _convert_keras(request, report, write)
 
 
 def _convert_keras_to_onnx(request: Request, report: Progress) -> Converted:
@@ -133,7 +137,7 @@ def _convert_onnx_to_tflite(request: Request, report: Progress) -> Converted:
     body = take_off_onnx(source, read_graph(request.source))
     reference = _open_body(request, source, body.data)
     path = request.source if body.data == source else _name_body(request)
-    data = convert_to_tflite(path, precision=request.precision)
+    data = split_concats(convert_to_tflite(path, precision=request.precision))
     report("converting", 1, 1)
     return Converted(body=Body(data=data, ending=body.ending), reference=reference)
 
