@@ -285,6 +285,11 @@ def quantize_pixels(preprocessing: Preprocessing, spec: TensorSpec) -> tuple[NDA
         steps = np.floor(real / scales[0] + 0.5 + _TIE_TOLERANCE) + zero_points[0]
         # Clipped as float: the cast of a number beyond the integer's range is undefined.
         codes.append(np.clip(steps, float(limits.min), float(limits.max)).astype(spec.dtype))
+    if spec.dtype == "uint8" and max(np.abs(row - pixels).max() for row in codes) <= 1:
+        # Stored are the pixels themselves, and the mean and std of the file are those of the float
+        # model (127.5 for a scale of 1/128): all readers of such files put the pixels in as they
+        # are, and so did the training.
+        return (pixels.astype(np.uint8),)
     return tuple(codes)
 
 
