@@ -35,7 +35,9 @@ def load(
             ``labels`` (names, or a text file with one a line), ``mean`` and ``std`` (one value or
             one per channel, in units of 0–255 pixels), ``resize`` (``stretch``, ``crop`` or
             ``letterbox``), ``crop_fraction``, ``color`` (``rgb``, ``bgr`` or ``gray``),
-            ``scores`` (``probabilities`` or ``logits``), ``task``.
+            ``scores`` (``probabilities`` or ``logits``), ``task``; of a detector also
+            ``score_threshold`` and ``max_detections``, and where the file leaves suppression to
+            its reader ``iou_threshold`` and ``class_agnostic``.
 
     Returns:
         A ``Classifier``, ``Detector`` or ``Segmenter``, as the contract's task says.
