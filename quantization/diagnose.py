@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,23 @@ class LayerReport:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputReport:
+    """One output of the network.
+
+    Attributes:
+        name: Of the output.
+        sqnr_db: Signal-to-noise ratio; ``None`` where it is always zero, or equal to the last bit.
+    """
+
+    name: str
+    sqnr_db: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {"name": self.name, "sqnr_db": self.sqnr_db}
+
+
 def describe_layer(
     graphs: tuple[Graph, Graph],
     ops: tuple[Op, Op],
@@ -97,6 +115,47 @@ def measure_sqnr_db(expected: Array, actual: Array) -> float | None:
     if signal <= 0 or noise <= 0:
         return None
     return round(10 * math.log10(signal / noise), 2)
+
+
+def measure_outputs(
+    names: Sequence[str], expected: Sequence[Array], actual: Sequence[Array]
+) -> tuple[OutputReport, ...]:
+    """Compare each output of both networks by itself.
+
+    Args:
+        names: Of the outputs.
+        expected: (N, …) for each output of the float network.
+        actual: The same of the quantized one.
+    """
+    rows = zip(names, expected, actual, strict=True)
+    return tuple(OutputReport(name=n, sqnr_db=measure_sqnr_db(e, a)) for n, e, a in rows)
+
+
+def measure_error(expected: Sequence[Array], actual: Sequence[Array]) -> float:
+    """Return the mean over the outputs of ``noise power / signal power``.
+
+    Outputs count alike, whatever their scale: boxes are not drowned by scores, nor scores by boxes.
+
+    >>> measure_error([np.array([10.0, -10.0])], [np.array([9.0, -9.0])])
+    0.01
+    """
+    shares = []
+    for one, other in zip(expected, actual, strict=True):
+        signal = float(np.square(one, dtype=np.float64).mean())
+        noise = float(np.square(np.subtract(one, other, dtype=np.float64)).mean())
+        shares.append(noise / max(signal, float(np.finfo(np.float64).tiny)))
+    return float(np.mean(shares))
+
+
+def measure_total_sqnr_db(expected: Sequence[Array], actual: Sequence[Array]) -> float | None:
+    """Return the signal-to-noise ratio of all outputs together, each in its own scale.
+
+    ``None`` where an only output has no signal, or where nothing differs.
+    """
+    if len(expected) == 1:
+        return measure_sqnr_db(expected[0], actual[0])
+    error = measure_error(expected, actual)
+    return round(-10 * math.log10(error), 2) if error > 0 else None
 
 
 def _find_range(graph: Graph, op: Op, values: Array) -> tuple[float, float]:

@@ -13,7 +13,9 @@ import numpy as np
 
 from edgevision.backends import import_backend
 from edgevision.errors import UnsupportedOpError, summarize
-from edgevision.graph.graph import Graph
+from edgevision.graph.flatbuffer import ModelEditor
+from edgevision.graph.graph import Graph, Op
+from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.calibrate import widen_range
 from edgevision.quantization.schemes import SCHEMES, create_recipe
 from edgevision.runtime.native_log import hide_announcements
@@ -68,7 +70,31 @@ def run_engine(
                 received=f"scheme={scheme}: {summarize(error)}",
                 remedy="try --scheme dynamic or float16",
             ) from error
-    return bytes(result.quantized_model)
+    return drop_idle_steps(bytes(result.quantized_model))
+
+
+def drop_idle_steps(model: bytes) -> bytes:
+    """Remove every QUANTIZE that changes neither type nor scale.
+
+    The engine writes one in front of a concatenation even where the scales are the same.
+    """
+    graph = read_tflite(model)
+    idle = [op for op in graph.ops if op.name == "QUANTIZE" and _is_idle(graph, op)]
+    if not idle:
+        return model
+    editor = ModelEditor(model)
+    for op in idle:
+        editor.rewire(op.outputs[0], op.inputs[0])
+    editor.remove_ops([op.index for op in idle])
+    editor.remove_unused()
+    return editor.to_bytes()
+
+
+def _is_idle(graph: Graph, op: Op) -> bool:
+    before, after = graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]
+    bare = op.inputs[0] in graph.inputs and op.outputs[0] in graph.outputs
+    same = before.dtype == after.dtype and before.quantization == after.quantization
+    return same and before.quantization is not None and not bare
 
 
 def _describe_ranges(graph: Graph, bounds: Bounds) -> dict[str, dict[str, Any]]:

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgevision.data.folders import read_dataset
 from edgevision.errors import InvalidConfigError, QualityGateError
-from edgevision.quantization.result import Accuracy
-from edgevision.runtime.evaluate import evaluate_classifier
+from edgevision.quantization.result import METRIC_NAMES, Accuracy
+from edgevision.runtime.evaluation import HEADLINES, evaluate_model
 from edgevision.runtime.load import load
 from edgevision.specs import Progress
 
@@ -23,11 +22,11 @@ def compare_accuracy(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Accuracy:
-    """Measure top-1 of both files.
+    """Measure the figure of the task, top-1, mAP or mean IoU, of both files.
 
     Args:
         files: The float and the quantized file.
-        data: Labelled images.
+        data: Labelled images, as for ``evaluate``.
         contract: Overrides of the files' contract.
         skip_broken: Leave out broken images.
         threads: CPU threads of the interpreter.
@@ -35,15 +34,19 @@ def compare_accuracy(
 
     Raises:
         DataError: The images or labels do not fit.
+        BackendUnavailableError: A detector is measured without pycocotools.
     """
-    float_classifier, classifier = (load(f, threads=threads, **contract) for f in files)
-    # Without the model's labels, as ``evaluate`` reads it: a class 0 may be the model's class 1.
-    dataset = read_dataset(data, skip_broken=skip_broken)
-    before = evaluate_classifier(float_classifier, dataset, progress=_name(progress, "float"))
-    after = evaluate_classifier(classifier, dataset, progress=_name(progress, "quantized"))
+    results = []
+    for file, name in zip(files, ("float", "quantized"), strict=True):
+        model = load(file, threads=threads, **contract)
+        report = _name(progress, name)
+        results.append(evaluate_model(model, data, skip_broken=skip_broken, progress=report))
+        metric = HEADLINES[model.contract.task]
+    before, after = results
     return Accuracy(
-        float_top1=before.top1,
-        quantized_top1=after.top1,
+        metric=metric,
+        float_value=getattr(before, metric),
+        quantized_value=getattr(after, metric),
         samples=after.samples,
         notes=before.notes,
     )
@@ -59,10 +62,11 @@ def check_drop(accuracy: Accuracy, max_drop: float) -> None:
     if accuracy.drop <= max_drop + 1e-9:
         return
     raise QualityGateError(
-        f"quantization lost more than {max_drop:g} points of top-1, so no file was written",
+        f"quantization lost more than {max_drop:g} points of {METRIC_NAMES[accuracy.metric]}, so "
+        "no file was written",
         received=(
-            f"float {100 * accuracy.float_top1:.2f} %, quantized "
-            f"{100 * accuracy.quantized_top1:.2f} %, drop {accuracy.drop:.2f} points, "
+            f"float {100 * accuracy.float_value:.2f} %, quantized "
+            f"{100 * accuracy.quantized_value:.2f} %, drop {accuracy.drop:.2f} points, "
             f"{accuracy.samples} images"
         ),
         remedy="give more typical calibration images, or try --scheme int16x8",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +14,18 @@ import numpy as np
 from edgevision.data.preprocess import Preprocessor
 from edgevision.errors import CalibrationError
 from edgevision.graph.contracts import attach_contract
+from edgevision.graph.detection_heads import name_outputs
 from edgevision.outputs import atomic_path
+from edgevision.quantization.agreement import measure_agreement, warn_of_collapse
+from edgevision.quantization.bias_room import leave_bias_room
 from edgevision.quantization.calibrate import Ranges, collect_ranges, find_input_range
-from edgevision.quantization.diagnose import LayerReport, measure_sqnr_db
+from edgevision.quantization.diagnose import (
+    LayerReport,
+    OutputReport,
+    measure_error,
+    measure_outputs,
+    measure_total_sqnr_db,
+)
 from edgevision.quantization.engine import load_engine, run_engine
 from edgevision.quantization.equalize import equalize_activations
 from edgevision.quantization.gate import check_drop, check_gate, compare_accuracy
@@ -23,6 +33,7 @@ from edgevision.quantization.images import CalibrationImages
 from edgevision.quantization.repair import Repaired, StepReport, repair_network, run_network
 from edgevision.quantization.result import QuantizationResult
 from edgevision.quantization.schemes import SCHEMES, SchemeRow
+from edgevision.quantization.shared_ranges import share_ranges
 from edgevision.quantization.softmax import clip_logits
 from edgevision.quantization.source import FloatModel, check_output, open_source
 from edgevision.specs import Progress, Scheme, parse_choice
@@ -35,6 +46,7 @@ FEW_IMAGES = 20
 
 
 _GUARD_IMAGES = 64
+_NOTHING_GAINED = "the repairs brought nothing on the calibration images and were left out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +86,9 @@ class Quantized:
 
     Attributes:
         model: Bytes of the ``.tflite``, without the contract.
-        sqnr_db: Of its first output.
+        sqnr_db: Of all outputs, each in its own scale.
+        outputs: The same for each output.
+        agreement: Share of equal answers on the kept images.
         layers: How each layer came out.
         repairs: What was applied.
         warnings: What a person should know.
@@ -82,6 +96,8 @@ class Quantized:
 
     model: bytes
     sqnr_db: float | None = None
+    outputs: tuple[OutputReport, ...] = ()
+    agreement: float | None = None
     layers: tuple[LayerReport, ...] = ()
     repairs: tuple[StepReport, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -108,7 +124,9 @@ def quantize(
     """Quantize a float ``.tflite`` after training.
 
     What the steps cost and bring is in ``docs/quantization.md``; none of them changes how fast
-    the file runs. The contract of the float file goes into the new one.
+    the file runs. The contract of the float file goes into the new one, and so does its ending: a
+    detector that suppresses boxes itself still does, in float, behind integer heads with a scale
+    each; one with raw heads has integer outputs, and so has a segmenter.
 
     Args:
         model: The float file: one float32 image as input, static shapes, batch 1.
@@ -117,8 +135,8 @@ def quantize(
             ``float16``, which then measure nothing.
         scheme: ``int8`` (weights per channel, int8 in and out), ``int8-per-tensor``, ``int16x8``,
             ``dynamic`` (int8 weights, float in and out) or ``float16``.
-        eval_data: Labelled images on which top-1 of both files is measured.
-        max_drop: Percentage points of top-1 that may be lost.
+        eval_data: Labelled images on which both files are measured: top-1, mAP or mean IoU.
+        max_drop: Percentage points of it that may be lost.
         limit: Use at most this many calibration images, evenly spaced.
         equalization: Scale channels between layers to use the activations' range (int8 only).
         rounding: Round weights against the layers' outputs instead of to nearest.
@@ -163,7 +181,7 @@ def quantize(
     quantized = quantize_model(source, images, options)
     accuracy = None
     with atomic_path(output) as place:
-        place.write_bytes(attach_contract(quantized.model, source.contract))
+        place.write_bytes(attach_contract(source.finish(quantized.model), source.contract))
         if eval_data is not None:
             accuracy = compare_accuracy(
                 (source.path, place),
@@ -180,11 +198,14 @@ def quantize(
         scheme=options.row.scheme,
         seconds=time.perf_counter() - start,
         sqnr_db=quantized.sqnr_db,
+        outputs=quantized.outputs,
+        agreement=quantized.agreement,
         layers=quantized.layers,
         repairs=quantized.repairs,
         warnings=(
             *_warn_of_source(source, images),
             *quantized.warnings,
+            *warn_of_collapse(source.contract.task, quantized.agreement),
             *(accuracy.notes if accuracy else ()),
         ),
         num_images=images.num_used if images else 0,
@@ -231,16 +252,23 @@ def _quantize_on(
         progress=options.progress,
     )
     repairs.extend(repaired.steps)
-    result = Quantized(
+    if repairs and _is_worse(repaired, plain, kept, options):
+        repaired = repair_network((source.data, plain), kept, steps=(), threads=options.threads)
+        return replace(_describe(source, repaired, ()), warnings=(_NOTHING_GAINED,))
+    return _describe(source, repaired, repairs)
+
+
+def _describe(source: FloatModel, repaired: Repaired, repairs: Sequence[StepReport]) -> Quantized:
+    """Measure a quantized network against the float one."""
+    expected, outputs = repaired.expected, repaired.outputs
+    answers, anchors = (expected, outputs), source.body.anchors
+    return Quantized(
         model=repaired.model,
-        sqnr_db=measure_sqnr_db(repaired.expected, repaired.outputs),
+        sqnr_db=measure_total_sqnr_db(expected, outputs),
+        outputs=measure_outputs(name_outputs(source.graph), expected, outputs),
+        agreement=measure_agreement(source.contract, source.graph, answers, anchors=anchors),
         layers=repaired.layers,
         repairs=tuple(repairs),
-    )
-    return (
-        _guard(result, repaired, (source.data, plain), kept=kept, options=options)
-        if repairs
-        else result
     )
 
 
@@ -266,39 +294,20 @@ def _prepare(
     return model, ranges, reports
 
 
-def _guard(
-    result: Quantized,
-    repaired: Repaired,
-    models: tuple[bytes, bytes],
-    *,
-    kept: Array,
-    options: Options,
-) -> Quantized:
-    """Keep the plain model where the repairs as a whole made the answers worse."""
+def _is_worse(repaired: Repaired, plain: bytes, kept: Array, options: Options) -> bool:
+    """Whether the repairs as a whole made the answers worse than the plain model's."""
     some = slice(None, None, -(-len(kept) // _GUARD_IMAGES))
-    expected = repaired.expected[some]
-    answers = run_network(models[1], kept[some], threads=options.threads)
-    if _measure_error(expected, repaired.outputs[some]) <= _measure_error(expected, answers):
-        return result
-    plain = repair_network(models, kept, steps=(), threads=options.threads)
-    return replace(
-        result,
-        model=plain.model,
-        sqnr_db=measure_sqnr_db(plain.expected, plain.outputs),
-        layers=plain.layers,
-        repairs=(),
-        warnings=("the repairs brought nothing on the calibration images and were left out",),
-    )
-
-
-def _measure_error(expected: Array, actual: Array) -> float:
-    return float(np.square(expected - actual).mean(dtype=np.float64))
+    answers = run_network(plain, kept[some], threads=options.threads)
+    expected, outputs = ([v[some] for v in side] for side in (repaired.expected, repaired.outputs))
+    return measure_error(expected, outputs) > measure_error(expected, answers)
 
 
 def _run(model: bytes, source: FloatModel, ranges: Ranges, row: SchemeRow) -> bytes:
     """Run the engine with our ranges; the input's is what all pixel values give."""
     if not row.needs_ranges:
         return run_engine(model, source.graph, row.scheme)
+    if row.activation_bits == 8:
+        ranges = leave_bias_room(source.graph, share_ranges(source.graph, ranges))
     bounds = {index: seen.bounds() for index, seen in ranges.items()}
     bounds[source.graph.inputs[0]] = find_input_range(source.contract.preprocessing)
     return run_engine(model, source.graph, row.scheme, bounds=bounds)

@@ -73,15 +73,15 @@ class Repaired:
         model: Bytes of the quantized ``.tflite``.
         layers: How each layer came out.
         steps: What each step did.
-        expected: (N, …) float32, first output of the float network.
+        expected: (N, …) float32 for each output of the float network.
         outputs: (N, …) float32, what the repaired network answers instead.
     """
 
     model: bytes
     layers: tuple[LayerReport, ...]
     steps: tuple[StepReport, ...]
-    expected: Array
-    outputs: Array
+    expected: tuple[Array, ...]
+    outputs: tuple[Array, ...]
 
 
 def repair_network(
@@ -114,14 +114,15 @@ def repair_network(
     return session.finish(models[1])
 
 
-def run_network(model: bytes, images: Array, *, threads: int = 1) -> Array:
-    """Return what a network answers to float inputs: (N, …) float32, its first output."""
+def run_network(model: bytes, images: Array, *, threads: int = 1) -> tuple[Array, ...]:
+    """Return what a network answers to float inputs: (N, …) float32 for each output."""
     graph = read_tflite(model)
     stored = quantize_images(images, graph.tensors[graph.inputs[0]])
     tensors = [graph.tensors[t] for t in graph.outputs]
     results = [np.empty((len(images), *t.shape), t.dtype) for t in tensors]
     run_images(model, [stored], results, threads=threads)
-    return dequantize(results[0], tensors[0].quantization)
+    pairs = zip(results, tensors, strict=True)
+    return tuple(dequantize(values, tensor.quantization) for values, tensor in pairs)
 
 
 def quantize_images(images: Array, tensor: Tensor) -> Array:
@@ -187,8 +188,8 @@ class _Session:
                 StepReport(step=name, layers=self._num_repaired, seconds=seconds)
                 for name, seconds in self._seconds.items()
             ),
-            expected=_read_output(self.float_walk),
-            outputs=_read_output(self.walk),
+            expected=_read_outputs(self.float_walk),
+            outputs=_read_outputs(self.walk),
         )
 
     def _repair(self, ops: tuple[Op, Op], expected: Array) -> tuple[dict[int, Array], bool]:
@@ -251,9 +252,9 @@ def _pick_some(values: Array) -> slice:
     return slice(None, None, -(-len(values) // _CHECKED_IMAGES))
 
 
-def _read_output(walk: Walk) -> Array:
-    index = walk.graph.outputs[0]
-    return dequantize(walk.live[index], walk.graph.tensors[index].quantization)
+def _read_outputs(walk: Walk) -> tuple[Array, ...]:
+    tensors = (walk.graph.tensors[index] for index in walk.graph.outputs)
+    return tuple(dequantize(walk.live[t.index], t.quantization) for t in tensors)
 
 
 def _to_activation(walk: Walk, index: int) -> Activation:

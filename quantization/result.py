@@ -6,37 +6,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevision.quantization.diagnose import LayerReport
+from edgevision.quantization.diagnose import LayerReport, OutputReport
 from edgevision.quantization.repair import StepReport
 from edgevision.specs import Scheme
+
+METRIC_NAMES = {"top1": "top-1", "map": "mAP", "mean_iou": "mean IoU"}
+"""What people call the figures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Top-1 of the float and of the quantized file on labelled images.
+    """The figure of the task, of the float and of the quantized file, on labelled images.
 
     Attributes:
-        float_top1: 0 to 1.
-        quantized_top1: 0 to 1.
+        metric: ``top1`` of a classifier, ``map`` of a detector, ``mean_iou`` of a segmenter.
+        float_value: 0 to 1.
+        quantized_value: 0 to 1.
         samples: Number of images.
         notes: How the classes of the images were matched to the model's, where that was open.
     """
 
-    float_top1: float
-    quantized_top1: float
+    metric: str = "top1"
+    float_value: float
+    quantized_value: float
     samples: int
     notes: tuple[str, ...] = ()
 
     @property
     def drop(self) -> float:
         """Percentage points that were lost; below 0 where the quantized file is better."""
-        return 100 * (self.float_top1 - self.quantized_top1)
+        return 100 * (self.float_value - self.quantized_value)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         return {
-            "float": self.float_top1,
-            "quantized": self.quantized_top1,
+            "metric": self.metric,
+            "float": self.float_value,
+            "quantized": self.quantized_value,
             "drop": self.drop,
             "samples": self.samples,
         }
@@ -50,8 +56,12 @@ class QuantizationResult:
         output: The file.
         scheme: What became integer.
         seconds: Time it took.
-        sqnr_db: Signal-to-noise ratio of the model's first output on the calibration images, with
-            the float model's as signal; ``None`` without images, or where they are equal.
+        sqnr_db: Signal-to-noise ratio of the model's outputs on the calibration images, with the
+            float model's as signal, each output in its own scale; ``None`` without images, or
+            where they are equal.
+        outputs: The same for each output; of a detector, its raw heads.
+        agreement: Share of equal answers on the calibration images: classes, boxes (F1) or pixels;
+            ``None`` without images, or where the float model finds nothing.
         layers: How every layer with weights came out; empty without images.
         repairs: The steps that were applied.
         warnings: What a person should know, one sentence each.
@@ -64,6 +74,8 @@ class QuantizationResult:
     scheme: Scheme
     seconds: float
     sqnr_db: float | None
+    outputs: tuple[OutputReport, ...] = ()
+    agreement: float | None = None
     layers: tuple[LayerReport, ...] = ()
     repairs: tuple[StepReport, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -78,6 +90,8 @@ class QuantizationResult:
             "scheme": str(self.scheme),
             "seconds": round(self.seconds, 3),
             "sqnr_db": self.sqnr_db,
+            "outputs": [output.to_dict() for output in self.outputs],
+            "agreement": self.agreement,
             "layers": [layer.to_dict() for layer in self.layers],
             "repairs": [step.to_dict() for step in self.repairs],
             "warnings": list(self.warnings),

@@ -43,7 +43,7 @@ def clip_logits(model: bytes, graph: Graph, images: Array, *, ranges: Ranges) ->
     if len(images) < _MIN_IMAGES:
         return narrowed
     for chain in find_logits(graph):
-        logits = run_network(extract_outputs(model, [chain[0]]), images)
+        (logits,) = run_network(extract_outputs(model, [chain[0]]), images)
         low = choose_low(logits.reshape(-1, logits.shape[-1]), *ranges[chain[0]].bounds())
         for tensor in chain:
             seen = ranges[tensor]

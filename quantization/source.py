@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevision.contract import Contract
+from edgevision.converters.endings import Body, Ending, put_on, take_off_tflite
 from edgevision.errors import (
     InvalidConfigError,
     InvalidModelError,
@@ -35,15 +36,29 @@ class FloatModel:
 
     Attributes:
         path: The file.
-        data: Its bytes.
-        graph: The network.
+        data: Bytes of the bare network: of a detector, what answers its raw heads, of a segmenter
+            its scores.
+        graph: The bare network.
         contract: What the file and the caller say about it, completed.
+        body: What the network was taken from: its ending is put on again.
     """
 
     path: Path
     data: bytes
     graph: Graph
     contract: Contract
+    body: Body
+
+    def finish(self, model: bytes) -> bytes:
+        """Give a quantized network the ending that the float one has.
+
+        Boxes are decoded and suppressed in float, from heads with a scale each.
+        """
+        if self.body.ending == Ending():
+            return model
+        graph = read_tflite(model)
+        anchors = self.body.anchors
+        return put_on(model, graph, self.contract, self.body.ending, anchors=anchors).data
 
 
 def check_output(model: str | Path, output: str | Path) -> None:
@@ -83,10 +98,11 @@ def open_source(path: str | Path, overrides: Mapping[str, Any]) -> FloatModel:
         )
     original = read_tflite(place)
     check_graph(original, str(place))
-    data = normalize_model(bytes(map_file(place)))
-    graph = read_tflite(data)
     contract = complete_contract(read_contract(place), original, overrides)
-    return FloatModel(path=place, data=data, graph=graph, contract=contract)
+    body = take_off_tflite(bytes(map_file(place)))
+    data = normalize_model(body.data)
+    graph = read_tflite(data)
+    return FloatModel(path=place, data=data, graph=graph, contract=contract, body=body)
 
 
 def normalize_model(model: bytes) -> bytes:

@@ -42,7 +42,7 @@ def quantize_model(
     scheme: Annotated[Scheme, typer.Option("--scheme", help="What becomes integer.")] = Scheme.INT8,
     eval_data: Annotated[
         Path | None,
-        typer.Option("--eval", help="Labelled images: top-1 of both files; for --max-drop too."),
+        typer.Option("--eval", help="Labelled images: accuracy of both files; for --max-drop too."),
     ] = None,
     max_drop: Annotated[
         float | None,
@@ -85,6 +85,8 @@ def quantize_model(
 
 
 def _render(console: Any, document: dict[str, Any], model: Path) -> None:
+    from edgevision.quantization.result import METRIC_NAMES
+
     before, after = model.stat().st_size, Path(document["output"]).stat().st_size
     console.print(
         f"{document['output']}: {document['scheme']}, {format_bytes(after)} "
@@ -94,8 +96,9 @@ def _render(console: Any, document: dict[str, Any], model: Path) -> None:
         console.print(f"  {repair['step']}: {repair['layers']} layers, {repair['seconds']:.1f} s")
     if document.get("accuracy"):
         figures = document["accuracy"]
+        name = METRIC_NAMES[figures["metric"]]
         console.print(
-            f"top-1: float {figures['float']:.1%}, quantized {figures['quantized']:.1%}, "
+            f"{name}: float {figures['float']:.1%}, quantized {figures['quantized']:.1%}, "
             f"drop {figures['drop']:.2f} points"
         )
     layers = [layer for layer in document["layers"] if layer["sqnr_db"] is not None]
@@ -107,3 +110,5 @@ def _render(console: Any, document: dict[str, Any], model: Path) -> None:
     console.print(table)
     if document["sqnr_db"] is not None:
         console.print(f"signal to noise at the output: {document['sqnr_db']:.1f} dB")
+    if document["agreement"] is not None:
+        console.print(f"same answers on the calibration images: {document['agreement']:.1%}")

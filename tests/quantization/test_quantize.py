@@ -201,8 +201,8 @@ def test_gate_refuses_and_writes_nothing(float_file: Path, photos: Path, tmp_pat
     from edgevision.quantization.result import Accuracy
 
     with pytest.raises(QualityGateError, match=r"drop 5\.00 points"):
-        check_drop(Accuracy(float_top1=0.75, quantized_top1=0.7, samples=20), 4.9)
-    check_drop(Accuracy(float_top1=0.75, quantized_top1=0.7, samples=20), 5)
+        check_drop(Accuracy(float_value=0.75, quantized_value=0.7, samples=20), 4.9)
+    check_drop(Accuracy(float_value=0.75, quantized_value=0.7, samples=20), 5)
 
 
 def write_labels(model: Path, folder: Path, *, first: int = 0) -> None:

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_detectors import CONTRACT, DETECTION, LABELS, NUM_ANCHORS, build_detector_body
+from tiny_models import build_segmenter
+
+from edgevision.contract import Contract
+from edgevision.graph.argmax import append_argmax
+from edgevision.graph.contracts import attach_contract, read_contract
+from edgevision.graph.detection_heads import RAW_HEADS, RESULTS, find_heads, name_outputs
+from edgevision.graph.postprocess import append_postprocess, detach_postprocess
+from edgevision.graph.tflite import read_tflite
+from edgevision.quantization.agreement import measure_agreement, warn_of_collapse
+from edgevision.quantization.calibrate import ChannelRange
+from edgevision.quantization.quantize import quantize
+from edgevision.quantization.shared_ranges import share_ranges
+from edgevision.runtime.load import load
+from edgevision.specs import Task
+
+pytest.importorskip("ai_edge_quantizer")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for index in range(24):
+        low = rng.integers(0, 128, 3)
+        pixels = rng.integers(low, low + 128, (20, 20, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:02}.png")
+    return folder
+
+
+def write_detector(path: Path, *, suppresses: bool, seed: int = 2) -> Path:
+    model = build_detector_body(seed=seed)
+    if suppresses:
+        model = append_postprocess(model, DETECTION, len(LABELS))
+    path.write_bytes(attach_contract(model, CONTRACT))
+    return path
+
+
+def test_a_detector_suppresses_boxes_behind_integer_heads(pictures: Path, tmp_path: Path) -> None:
+    source = write_detector(tmp_path / "float.tflite", suppresses=True)
+
+    result = quantize(source, tmp_path / "int8.tflite", calibration=pictures)
+
+    graph = read_tflite(result.output)
+    assert name_outputs(graph) == list(RESULTS)
+    assert read_contract(result.output) == CONTRACT
+    assert [op.name for op in graph.ops][-3:] == [
+        "DEQUANTIZE",
+        "DEQUANTIZE",
+        "CUSTOM:TFLite_Detection_PostProcess",
+    ]
+    body = read_tflite(detach_postprocess(result.output.read_bytes()))
+    boxes, scores = (body.tensors[t] for t in find_heads(body))
+    assert {boxes.dtype, scores.dtype} == {"int8"}
+    assert boxes.quantization is not None
+    assert scores.quantization is not None
+    assert scores.quantization.scales == (1 / 256,)
+    assert scores.quantization.zero_points == (-128,)
+    assert boxes.quantization.scales != scores.quantization.scales
+    assert "QUANTIZE" not in [op.name for op in body.ops]
+    document = result.to_dict()
+    assert {row["name"] for row in document["outputs"]} == set(RAW_HEADS)
+    assert all(row["sqnr_db"] > 15 for row in document["outputs"])
+    assert document["agreement"] > 0.8
+    assert result.warnings == ()
+
+
+def test_float_and_integer_files_find_the_same(pictures: Path, tmp_path: Path) -> None:
+    files = []
+    for name, suppresses in (("boxes", True), ("raw", False)):
+        source = write_detector(tmp_path / f"{name}.tflite", suppresses=suppresses)
+        files.append(
+            quantize(source, tmp_path / f"{name}_int8.tflite", calibration=pictures).output
+        )
+    assert name_outputs(read_tflite(files[1])) == list(RAW_HEADS)
+
+    image = sorted(pictures.iterdir())[0]
+    first, second = (load(file).predict(image, threshold=0.0) for file in files)
+
+    assert len(first) == len(second) > 3
+    np.testing.assert_allclose(np.sort(first.scores), np.sort(second.scores), atol=1e-6)
+
+
+def test_limits_can_be_stated_while_quantizing(pictures: Path, tmp_path: Path) -> None:
+    source = write_detector(tmp_path / "float.tflite", suppresses=True)
+
+    result = quantize(source, tmp_path / "q.tflite", calibration=pictures, max_detections=3)
+
+    contract = read_contract(result.output)
+    assert contract is not None
+    assert contract.detection == replace(DETECTION, max_detections=3)
+    assert (1, 3, 4) in {spec.shape for spec in read_tflite(result.output).output_specs()}
+
+
+@pytest.mark.parametrize("argmax", [False, True])
+def test_a_segmenter_keeps_what_it_answers(pictures: Path, tmp_path: Path, argmax: bool) -> None:
+    model = build_segmenter(varied=True)
+    model = append_argmax(model) if argmax else model
+    source = tmp_path / "float.tflite"
+    labels = ("background", "a", "b", "c")
+    source.write_bytes(attach_contract(model, Contract(task=Task.SEGMENT, labels=labels)))
+
+    result = quantize(source, tmp_path / "int8.tflite", calibration=pictures)
+
+    graph = read_tflite(result.output)
+    assert [s.dtype for s in graph.output_specs()] == ["int32" if argmax else "int8"]
+    assert graph.ops[-1].name == ("ARG_MAX" if argmax else "CONV_2D")
+    assert result.agreement is not None
+    assert result.agreement > 0.9
+
+
+def test_a_collapse_is_told() -> None:
+    graph = read_tflite(build_detector_body())
+    rng = np.random.default_rng(0)
+    heads = {
+        "box_encodings": rng.normal(size=(4, 1, NUM_ANCHORS, 4)).astype(np.float32),
+        "class_scores": rng.uniform(size=(4, 1, NUM_ANCHORS, 3)).astype(np.float32),
+    }
+    good = [heads[name] for name in name_outputs(graph)]
+    silent = [np.zeros_like(values) for values in good]
+
+    same = measure_agreement(CONTRACT, graph, (good, good))
+    lost = measure_agreement(CONTRACT, graph, (good, silent))
+
+    assert (same, lost) == (1.0, 0.0)
+    assert measure_agreement(CONTRACT, graph, (silent, silent)) is None
+    assert warn_of_collapse(Task.DETECT, same) == []
+    assert "only 0% of the float model's boxes" in warn_of_collapse(Task.DETECT, lost)[0]
+    assert warn_of_collapse(Task.CLASSIFY, 0.0) == []
+
+
+def test_joined_scores_keep_the_scale_of_a_sigmoid() -> None:
+    graph = read_tflite(build_detector_body())
+    ranges = {
+        t.index: ChannelRange(low=np.float32([-index]), high=np.float32([index]))
+        for index, t in enumerate(graph.tensors)
+        if t.data is None
+    }
+
+    shared = share_ranges(graph, ranges)
+
+    boxes, scores = find_heads(graph)
+    assert shared[scores].bounds() == (0.0, 255 / 256)
+    named = {t.name: t.index for t in graph.tensors}
+    for part in ("boxes_0", "boxes_1", "flat_boxes_0", "flat_boxes_1"):
+        assert shared[named[part]].bounds() == ranges[boxes].bounds()
+    for part in ("scores_0", "scores_1", "stem", "map_1"):
+        assert shared[named[part]].bounds() == ranges[named[part]].bounds()
