@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,22 @@ from edgevision.cli.options import (
 from edgevision.cli.terminal import Terminal, create_table
 from edgevision.specs import Heads, Layout, Precision
 from edgevision.units import format_bytes, format_percent
+
+
+def _format_points(value: float) -> str:
+    return f"{100 * value:+.2f} points"
+
+
+# Heading, key of the document, how it is shown; each task has its own.
+_FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("same answer", "top1_agreement", format_percent),
+    ("same boxes (F1)", "box_agreement", format_percent),
+    ("same pixels", "pixel_agreement", format_percent),
+    ("mAP", "map_delta", _format_points),
+    ("mean IoU", "miou_delta", _format_points),
+    ("largest error", "max_abs_error", "{:.3g}".format),
+    ("SQNR", "sqnr_db", "{:.1f} dB".format),
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -143,11 +160,16 @@ def verify_models(
     *,
     reference: Annotated[Path, typer.Argument(help="The model that is right.")],
     candidate: Annotated[Path, typer.Argument(help="The model to check against it.")],
-    data: Annotated[Path, typer.Option("--data", help="Folder of images.")],
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder of images; boxes and masks are used where known.")
+    ],
     min_agreement: Annotated[
         float | None,
         typer.Option(
-            "--min-agreement", min=0, max=1, help="Smallest share of equal answers (exit code 1)."
+            "--min-agreement",
+            min=0,
+            max=1,
+            help="Smallest share of equal answers, boxes or pixels (exit code 1).",
         ),
     ] = None,
     limit: Annotated[
@@ -173,12 +195,11 @@ def verify_models(
     document = result.to_dict()
 
     def render(console: Any) -> None:
-        table = create_table("images", "same answer", "largest error", "SQNR", "verdict")
+        figures = [(name, show(document[key])) for name, key, show in _FIGURES if key in document]
+        table = create_table("images", *(name for name, _ in figures), "verdict")
         table.add_row(
             str(document["samples"]),
-            format_percent(document["top1_agreement"]),
-            f"{document['max_abs_error']:.3g}",
-            f"{document['sqnr_db']:.1f} dB",
+            *(text for _, text in figures),
             "passed" if document["passed"] else "failed",
             style="" if document["passed"] else "red",
         )

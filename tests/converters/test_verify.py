@@ -14,7 +14,7 @@ from edgevision.cli.app import run as run_command
 from edgevision.contract import Contract, Preprocessing
 from edgevision.converters.convert import convert
 from edgevision.converters.verify import verify
-from edgevision.errors import DataError, InvalidConfigError, UnsupportedOpError
+from edgevision.errors import DataError, InvalidConfigError
 from edgevision.graph.contracts import write_contract
 from edgevision.specs import Task
 
@@ -112,11 +112,11 @@ def test_labels_must_agree(models: Path, photographs: Path, tmp_path: Path) -> N
         verify(first, second, data=photographs)
 
 
-def test_other_tasks_come_later(models: Path, photographs: Path, tmp_path: Path) -> None:
+def test_two_tasks_are_not_compared(models: Path, photographs: Path, tmp_path: Path) -> None:
     other = copy_with(models / "tiny.tflite", tmp_path / "m.tflite", task=Task.SEGMENT)
 
-    with pytest.raises(UnsupportedOpError, match="later version"):
-        verify(other, other, data=photographs)
+    with pytest.raises(InvalidConfigError, match="classify and segment"):
+        verify(models / "tiny.tflite", other, data=photographs)
 
 
 def test_wrong_arguments_are_refused(models: Path, photographs: Path, tmp_path: Path) -> None:
