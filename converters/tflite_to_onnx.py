@@ -53,7 +53,8 @@ def convert_to_onnx(
     Args:
         model: The ``.tflite``.
         precision: ``float16`` stores weights in half precision, widened by ``Cast`` when loaded.
-        layout: ``nchw`` moves the transpose out of the model: image inputs become NCHW.
+        layout: ``nchw`` moves the transposes out of the model: image inputs become NCHW, and so do
+            outputs that are maps.
 
     Returns:
         The serialized ONNX model; the same input gives the same bytes.
@@ -66,6 +67,8 @@ def convert_to_onnx(
     graph = read_tflite(model)
     names = [spec.name for spec in graph.input_specs()]
     images = [s.name for s in graph.input_specs() if len(s.shape) == _IMAGE_RANK]
+    maps = [s.name for s in graph.output_specs() if len(s.shape) == _IMAGE_RANK]
+    turned = layout is Layout.NCHW
     with tempfile.TemporaryDirectory(prefix="edgevision-") as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(_flatten_dense_inputs(model, graph))
@@ -75,7 +78,8 @@ def convert_to_onnx(
                 input_names=names,
                 output_names=[spec.name for spec in graph.output_specs()],
                 opset=OPSET,
-                inputs_as_nchw=images if layout is Layout.NCHW else None,
+                inputs_as_nchw=images if turned else None,
+                outputs_as_nchw=maps if turned else None,
             )
         )
     return finish_model(proto, _find_names(graph), precision)

@@ -16,7 +16,7 @@ from edgevision.converters import convert as face
 from edgevision.converters.convert import ConversionResult, convert
 from edgevision.converters.ending_check import check_nms, find_boxes, read_heads, read_results
 from edgevision.errors import InvalidConfigError, QualityGateError
-from edgevision.graph.contracts import attach_contract, read_contract
+from edgevision.graph.contracts import attach_contract, read_contract, write_contract
 from edgevision.graph.detection_heads import RAW_HEADS, RESULTS, name_outputs
 from edgevision.graph.flatbuffer import ModelEditor
 from edgevision.graph.postprocess import append_postprocess, extract_postprocess
@@ -142,6 +142,22 @@ def test_a_class_map_is_put_on_and_taken_off(segmenter: Path, tmp_path: Path) ->
     assert name_ends(scores) == {"score_map"}
 
 
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+def test_a_class_map_in_onnx(segmenter: Path, tmp_path: Path, layout: str) -> None:
+    pytest.importorskip("tf2onnx")
+    scores = convert(segmenter, tmp_path / "scores.onnx", layout=layout)
+    mapped = convert(segmenter, tmp_path / "map.onnx", layout=layout, argmax=True)
+
+    (spec,) = open_session(scores.output).outputs
+    assert spec.shape == ((1, 6, 6, 4) if layout == "nhwc" else (1, 4, 6, 6))
+    (spec,) = open_session(mapped.output).outputs
+    assert (spec.name, spec.shape, spec.dtype) == ("class_map", (1, 6, 6), "int64")
+    image = np.random.default_rng(3).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    masks = [load(file).predict(image).mask for file in (segmenter, scores.output, mapped.output)]
+    np.testing.assert_array_equal(masks[0], masks[1])
+    np.testing.assert_array_equal(masks[0], masks[2])
+
+
 def test_a_command_says_what_the_file_ends_in(
     detector: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,6 +205,35 @@ def test_four_exports_of_a_detector_find_the_same_boxes(tmp_path: Path, num_clas
     for other in others:
         counts = [count_equal(a, b) for a, b in zip(first, other, strict=True)]
         assert [equal for equal, _ in counts] == [total for _, total in counts]
+
+
+def test_four_exports_of_a_network_find_the_same_boxes(real_data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tf2onnx")
+    from edgevision.models.registry import create_model, default_contract
+
+    labels = ("Platelets", "RBC", "WBC")
+    model = create_model("ssd_mobilenet_v1", alpha=0.25, input_size=128, num_classes=len(labels))
+    rng = np.random.default_rng(2)
+    for layer in model.layers:  # the heads of a new network answer the same everywhere
+        if layer.name.startswith(("head_boxes", "head_scores")) and layer.weights:
+            shapes = [weights.shape for weights in layer.get_weights()]
+            layer.set_weights([rng.normal(0, 0.5, shape) for shape in shapes])
+    source = tmp_path / "m.keras"
+    model.save(source)
+    write_contract(source, default_contract("ssd_mobilenet_v1", labels=labels, input_size=128))
+    files = [
+        convert(source, tmp_path / f"{heads}{suffix}", heads=heads).output
+        for suffix in (".tflite", ".onnx")
+        for heads in ("nms", "raw")
+    ]
+    images = sorted((real_data / "bccd/JPEGImages").iterdir())[:20]
+
+    first, *others = (load(file).predict_batch(images, threshold=0.0) for file in files)
+
+    assert sum(map(len, first)) > 500
+    for other in others:
+        equal, total = np.sum([count_equal(*p) for p in zip(first, other, strict=True)], axis=0)
+        assert equal == total
 
 
 def test_onnx_endings_change_without_the_source(detector: Path, tmp_path: Path) -> None:
