@@ -26,6 +26,7 @@ from edgevision.errors import InvalidConfigError, InvalidModelError, MissingFile
 from edgevision.graph.anchors import Floats
 from edgevision.graph.contract_completion import DETECTION_FIELDS
 from edgevision.graph.contracts import write_contract
+from edgevision.graph.detection_heads import has_postprocess
 from edgevision.graph.reader import read_graph
 from edgevision.outputs import atomic_path, check_writable
 from edgevision.runtime.session import Session
@@ -311,7 +312,14 @@ def _finish(
     asked = Ending(heads=heads, argmax=argmax)
     if asked == had and not limited and converted.original is not None:
         return Finished(data=converted.original, contract=contract, ending=had)
-    return put_on(body.data, read_graph(bare_file), contract, asked, anchors=body.anchors)
+    graph = read_graph(bare_file)
+    if limited and has_postprocess(graph):
+        raise InvalidConfigError(
+            "the suppression of boxes in this file can not be changed",
+            received=", ".join(sorted(options.keys() & set(DETECTION_FIELDS))),
+            remedy="convert from the model that it was made from",
+        )
+    return put_on(body.data, graph, contract, asked, anchors=body.anchors)
 
 
 def _check_ending(

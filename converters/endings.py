@@ -53,7 +53,7 @@ class Body:
 
     Attributes:
         data: Bytes of the file.
-        ending: What was taken off; empty where the network had none.
+        ending: What the file ends in; it was taken off where that is possible.
         anchors: (A, 4) of the operation that was taken off, ``None`` without one.
     """
 
@@ -97,6 +97,8 @@ def take_off_tflite(data: bytes, *, floats: bool = False) -> Body:
             ending=Ending(heads=Heads.NMS),
             anchors=anchors if len(anchors) else None,
         )
+    if has_postprocess(graph):  # in a form that stays
+        return Body(data=data, ending=Ending(heads=Heads.NMS))
     if find_argmax(graph) is not None:
         return Body(data=detach_argmax(data), ending=Ending(argmax=True))
     return Body(data=data)
@@ -118,7 +120,7 @@ def take_off_onnx(data: bytes, graph: Graph) -> Body:
     try:
         return Body(data=detach_ending(data), ending=ending)
     except InvalidModelError:
-        return Body(data=data)
+        return Body(data=data, ending=ending)
 
 
 def put_on(

@@ -221,7 +221,7 @@ def _state_detection(contract: Contract, graph: Graph, given: Mapping[str, Any])
                 remedy="leave it out",
             )
         return contract if contract.detection is None else replace(contract, detection=None)
-    contract = _add_detection(contract, graph)
+    contract = _fit_background(_add_detection(contract, graph), graph)
     try:
         limited: Detection = replace(contract.detection or Detection(), **stated)
     except InvalidConfigError:
@@ -229,6 +229,20 @@ def _state_detection(contract: Contract, graph: Graph, given: Mapping[str, Any])
     except (TypeError, ValueError) as error:
         raise InvalidConfigError("a contract field is out of range", received=error) from error
     return replace(contract, detection=limited)
+
+
+def _fit_background(contract: Contract, graph: Graph) -> Contract:
+    """Let the number of labels tell whether raw scores begin with the background, if nobody says.
+
+    Such a detector has one score more than labels, unless it knows no background.
+    """
+    detection = contract.detection
+    if detection is None or "detection" not in contract.assumed or not contract.labels:
+        return contract
+    bare = len(contract.labels) == count_classes(graph, contract.task, background=False)
+    if not bare or is_background(contract.labels[0]):
+        return contract
+    return replace(contract, detection=replace(detection, background=False))
 
 
 def _add_detection(contract: Contract, graph: Graph) -> Contract:

@@ -7,7 +7,7 @@ from edgevision.errors import InvalidModelError
 from edgevision.graph.detection_heads import find_heads, has_postprocess
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
-from edgevision.graph.postprocess import count_object_classes, read_detection
+from edgevision.graph.postprocess_settings import count_object_classes, read_detection
 from edgevision.specs import ColorOrder, ScoreKind, Task, TensorSpec
 
 # Operations that hand the values of a head on without changing their meaning.

@@ -17,7 +17,7 @@ from edgevision.errors import BackendUnavailableError, InvalidConfigError, Inval
 from edgevision.graph.detection_heads import RAW_HEADS, find_heads, has_postprocess
 from edgevision.graph.graph import Graph
 from edgevision.graph.ops import OpKind
-from edgevision.graph.postprocess import find_results
+from edgevision.graph.postprocess_settings import find_results
 from edgevision.graph.tables import Table, read_root
 from edgevision.specs import ColorOrder, ScoreKind, Task
 

@@ -249,6 +249,23 @@ def test_onnx_endings_change_without_the_source(detector: Path, tmp_path: Path) 
     assert (name_ends(tflite), tflite.contract.labels) == (set(RESULTS), LABELS)
 
 
+def test_suppression_by_others_stays_in_onnx(detector: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("tf2onnx")
+    boxes = convert(detector, tmp_path / "boxes.onnx")
+    proto = onnx.load(boxes.output)
+    for node in proto.graph.node:
+        node.name = ""
+    onnx.save(proto, tmp_path / "foreign.onnx")
+
+    kept = convert(tmp_path / "foreign.onnx", tmp_path / "kept.onnx")
+
+    assert (name_ends(kept), kept.ending.heads) == (set(RESULTS), Heads.NMS)
+    for options in ({"heads": "raw"}, {"max_detections": 3}):
+        with pytest.raises(InvalidConfigError, match="the suppression of boxes in this file"):
+            convert(tmp_path / "foreign.onnx", tmp_path / "other.onnx", **options)
+
+
 def test_quantized_heads_become_floats_in_onnx(tmp_path: Path) -> None:
     pytest.importorskip("tf2onnx")
     editor = ModelEditor(build_detector_body())

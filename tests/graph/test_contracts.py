@@ -321,6 +321,17 @@ def test_a_detectors_labels_must_be_its_objects(ends_in_boxes: bool) -> None:
     assert named.labels == LABELS
 
 
+def test_labels_tell_whether_there_is_a_background() -> None:
+    graph = read_tflite(build_detector_body())  # three scores
+
+    for labels, background in ((("a", "b"), True), (("a", "b", "c"), False)):
+        contract = complete_contract(None, graph, {"labels": labels})
+        assert contract.detection is not None
+        assert (contract.detection.background, contract.labels) == (background, labels)
+    named = complete_contract(None, graph, {"labels": ("background", "a", "b")})
+    assert named.labels == ("a", "b")
+
+
 def test_limits_of_a_detector_can_be_stated() -> None:
     graph = read_tflite(build_detector_body())
     limits = {"score_threshold": 0.5, "iou_threshold": 0.4, "max_detections": 7}
