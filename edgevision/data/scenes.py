@@ -28,6 +28,8 @@ _PARTS = ("train", "val")
 _PLACING_TRIES = 40
 # Of a lone object, as a share of the image's shorter side.
 _RADIUS = (0.28, 0.44)
+# Of several objects in one scene, the smallest as a share of the largest that fits.
+_SMALLEST_OF_MANY = 0.7
 # Difference in brightness between the two colours of a background.
 _TEXTURE_CONTRAST = (0.05, 0.15)
 _MAX_RODS = 3
@@ -283,8 +285,8 @@ def _pick_color(rng: np.random.Generator, backdrop: NDArray[np.float64]) -> NDAr
 def _find_poses(rng: np.random.Generator, height: int, width: int, num_objects: int) -> list[_Pose]:
     """Place discs that do not touch each other, the largest first."""
     side = min(height, width)
-    low, high = _RADIUS if num_objects == 1 else (0.1, 0.5 / np.sqrt(num_objects + 1))
-    radii = sorted(rng.uniform(low, max(high, low), num_objects) * side, reverse=True)
+    low, high = _choose_radii(num_objects)
+    radii = sorted(rng.uniform(low, high, num_objects) * side, reverse=True)
     poses: list[_Pose] = []
     for radius in radii:
         reach = 1.12 * radius
@@ -294,6 +296,14 @@ def _find_poses(rng: np.random.Generator, height: int, width: int, num_objects: 
                 poses.append(_Pose(y=y, x=x, radius=radius, turn=rng.uniform(-1, 1)))
                 break
     return poses
+
+
+def _choose_radii(num_objects: int) -> tuple[float, float]:
+    """Return the smallest and the largest radius, as shares of the image's shorter side."""
+    if num_objects == 1:
+        return _RADIUS
+    high = 0.5 / float(np.sqrt(num_objects + 1))
+    return _SMALLEST_OF_MANY * high, high
 
 
 def _place_rod(rng: np.random.Generator, canvas: Floats) -> None:

@@ -17,6 +17,9 @@ CLASS_SCORES = "class_scores"
 
 BOX_VALUES = 4
 
+SCORE_LAYERS = "head_scores"
+"""With this the names of all layers begin that make scores out of features."""
+
 
 def count_scores(config: NetworkConfig) -> int:
     """Return the scores of one anchor: the background's and one per class."""

@@ -61,6 +61,11 @@ class Decoder(NamedTuple):
     num_blocks: int
 
 
+# Every class has to pass through the narrowest map: with eight channels for eight classes, training
+# loses one class or another for good.
+_MIN_FILTERS = 16
+
+
 def decode(net: Net[T], features: Features[T], config: NetworkConfig, *, decoder: Decoder) -> T:
     """Write the stages from the deepest map to the shallowest, then classify each pixel.
 
@@ -77,7 +82,7 @@ def decode(net: Net[T], features: Features[T], config: NetworkConfig, *, decoder
         x = net.dropout(x, config.dropout, name="head_dropout")
     for stride in strides:
         skip = features.at(stride, expanded=True)
-        filters = make_divisible(decoder.filters[stride] * config.alpha)
+        filters = max(make_divisible(decoder.filters[stride] * config.alpha), _MIN_FILTERS)
         name = f"head_stride_{stride}"
         size = net.shape_of(skip)[:2]
         x = decoder.enlarge(

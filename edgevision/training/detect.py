@@ -18,7 +18,7 @@ from edgevision.data.preprocess import Preprocessor
 from edgevision.errors import DataError
 from edgevision.graph.anchors import decode_boxes, lay_out_anchors
 from edgevision.metrics.detection import FoundBoxes, TrueBoxes, measure_voc
-from edgevision.models.predictions import BOX_ENCODINGS, CLASS_SCORES
+from edgevision.models.predictions import BOX_ENCODINGS, CLASS_SCORES, SCORE_LAYERS
 from edgevision.runtime.nms import suppress
 from edgevision.specs import TensorSpec
 from edgevision.training.augment import transform_images, vary_colors
@@ -47,6 +47,9 @@ _GRAY = 127.0
 _MIN_SCORE = 0.02
 _MAX_BOXES = 100
 _MAX_CANDIDATES = 400
+# Probability of background and of any object among the anchors that the loss counts: without them
+# the first epochs go into learning how rare objects are (Lin et al. 2017, section 4.1).
+_PRIORS = {BoxLoss.HARD_NEGATIVES: (0.75, 0.25), BoxLoss.FOCAL: (0.5, 0.01)}
 
 
 class DetectLearner(Learner):
@@ -130,6 +133,17 @@ class DetectJob(DenseJob):
     metric = "map50"
     _train: PixelStore
     _val: PixelStore
+
+    def build(self, *, load_weights: bool) -> None:
+        """Build the network; its first guess is what the loss will mostly meet."""
+        super().build(load_weights=load_weights)
+        background, share = _PRIORS[self.config.box_loss]
+        row = np.full(1 + self.num_classes, share / self.num_classes, np.float32)
+        row[0] = background
+        for layer in self.model.layers:
+            if layer.name.startswith(SCORE_LAYERS) and getattr(layer, "bias", None) is not None:
+                repeats = layer.bias.shape[0] // len(row)
+                layer.bias.assign(np.tile(np.log(row / (1 - row)), repeats))
 
     def load(self, folder: Path, threads: int | None) -> None:
         """Decode all images once, and bring the boxes into shares of the input."""

@@ -85,7 +85,7 @@ def build_logits(config: TrainingConfig, num_classes: int, *, load_weights: bool
         classifier_activation=None,
         **_list_choices(config),
     )
-    _limit_momentum(model, SCRATCH_MOMENTUM if config.weights is None else FINE_TUNE_MOMENTUM)
+    _limit_momentum(model, _choose_momentum(config))
     return model
 
 
@@ -127,11 +127,17 @@ def save_model(
     keras = import_backend("keras")
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
+    num_classes = len(contract.labels)
     try:
-        model = create_model(config.name, num_classes=len(contract.labels), **_list_choices(config))
+        trained = build_logits(config, num_classes, load_weights=False)
+        model = create_model(config.name, num_classes=num_classes, **_list_choices(config))
     finally:
         keras.config.set_dtype_policy(before)
-    model.set_weights(weights)
+    trained.set_weights(weights)
+    # By name: what follows the logits changes the order in which Keras lists the layers.
+    for layer in trained.layers:
+        if layer.weights:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
     with atomic_path(path) as temporary:
         model.save(temporary)
         write_contract(temporary, contract, temporary)
@@ -146,6 +152,16 @@ def _list_choices(config: TrainingConfig) -> dict[str, Any]:
     if task is Task.SEGMENT:
         choices["upsampling"] = config.upsampling
     return choices
+
+
+def _choose_momentum(config: TrainingConfig) -> float:
+    """Return how slowly statistics may follow.
+
+    Detectors and segmenters have thousands of places in every image to average over, and often
+    few steps: theirs follow fast, whatever the weights.
+    """
+    tuned = config.weights is not None and get_spec(config.name).task is Task.CLASSIFY
+    return FINE_TUNE_MOMENTUM if tuned else SCRATCH_MOMENTUM
 
 
 def _limit_momentum(model: Any, limit: float) -> None:
