@@ -21,6 +21,7 @@ EXTRAS = {
     "pycocotools": "eval",
     "jinja2": "report",
     "matplotlib": "report",
+    "cv2": "video",
 }
 
 

@@ -18,6 +18,7 @@ from edgevision.cli.story import ALPHA, CHAPTERS, DATA, ChapterPaths
 from edgevision.cli.terminal import Terminal
 from edgevision.cli.train import draw_training
 from edgevision.errors import OutputError, QualityGateError
+from edgevision.specs import Task
 from edgevision.units import format_percent
 
 if TYPE_CHECKING:
@@ -188,7 +189,9 @@ def _draw_answers(paths: ChapterPaths) -> None:
     from edgevision.runtime.predict import predict
 
     files = spread_evenly(list_images(paths.unseen), NUM_PICTURES)
-    for answered in predict(paths.int8_model, files):
+    # A small picture has room for one class.
+    top_k = 1 if paths.chapter.task is Task.CLASSIFY else None
+    for answered in predict(paths.int8_model, files, top_k=top_k):
         picture = paths.pictures / f"{answered.image.stem}.png"
         save_annotated(answered.image, answered.answer, picture)
 

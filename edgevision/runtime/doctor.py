@@ -90,6 +90,7 @@ _PACKAGES = (
     (("pycocotools",), "detection accuracy", "eval"),
     (("jinja2",), "HTML report", "report"),
     (("matplotlib",), "plots", "report"),
+    (("opencv-python-headless", "opencv-python"), "videos and cameras", "video"),
 )
 
 
