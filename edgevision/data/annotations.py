@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from edgevision.specs import Part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,17 +53,6 @@ class BoxAnnotations:
     labels: tuple[str, ...]
     skipped: tuple[tuple[Path, str], ...] = ()
     notes: tuple[str, ...] = ()
-
-
-class BoxSource(Protocol):
-    """A folder or file that was recognized as one format."""
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The parts that can be told apart."""
-
-    def read(self, part: Part | None, *, skip_broken: bool) -> BoxAnnotations:
-        """Read the annotations of one part, or of all."""
 
 
 def join_annotations(pieces: Sequence[BoxAnnotations]) -> BoxAnnotations:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgevision.data.annotations import BoxAnnotations, ImageBoxes
 from edgevision.data.box_checks import BoxReport, check_boxes, note_unknown
-from edgevision.data.box_formats import find_box_source
+from edgevision.data.box_formats import BOXES
 from edgevision.data.folders import find_sound
 from edgevision.data.headers import ImageHeader, read_headers
 from edgevision.data.labels import match_known_labels, name_some
@@ -150,7 +150,7 @@ def read_boxes(
     """
     root = Path(source)
     chosen = None if part is None else parse_choice(Part, part, "part")
-    read = find_box_source(root).read(chosen, skip_broken=skip_broken)
+    read = BOXES.find(root).read(chosen, skip_broken=skip_broken)
     names = tuple(labels or ()) or read.labels
     if not names or not read.images:
         raise DataError(
@@ -172,7 +172,7 @@ def list_box_parts(source: str | os.PathLike[str]) -> tuple[Part, ...]:
         MissingFileError: The source does not exist.
         DataError: It is no known format.
     """
-    return find_box_source(Path(source)).parts
+    return BOXES.find(Path(source)).parts
 
 
 def _check_records(

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from edgevision.specs import Part
 
 IGNORED = 255
 """Mask value of pixels that belong to no class and are not counted."""
@@ -94,17 +91,6 @@ class CheckedMasks:
     labels: tuple[str, ...]
     skipped: tuple[tuple[Path, str], ...]
     notes: tuple[str, ...]
-
-
-class MaskReader(Protocol):
-    """A folder or file that was recognized as one format."""
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """The parts that can be told apart."""
-
-    def read(self, part: Part | None, *, skip_broken: bool) -> MaskAnnotations:
-        """Read the masks of one part, or of all."""
 
 
 def join_masks(pieces: Sequence[MaskAnnotations]) -> MaskAnnotations:

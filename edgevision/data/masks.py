@@ -15,7 +15,7 @@ from edgevision.contract import Preprocessing
 from edgevision.data.folders import find_sound
 from edgevision.data.mask_annotations import IGNORED, MAX_CLASSES, MaskAnnotations, MaskSource
 from edgevision.data.mask_checks import check_regions
-from edgevision.data.mask_formats import find_mask_reader
+from edgevision.data.mask_formats import MASKS
 from edgevision.data.mask_pairs import check_pairs
 from edgevision.data.preprocess import crop_box, letterbox_box
 from edgevision.data.splits import split_indices
@@ -144,7 +144,7 @@ def read_masks(
     """
     root = Path(source)
     chosen = None if part is None else parse_choice(Part, part, "part")
-    read = find_mask_reader(root).read(chosen, skip_broken=skip_broken)
+    read = MASKS.find(root).read(chosen, skip_broken=skip_broken)
     dataset = _check_masks(
         read, tuple(labels or ()), root=root, skip_broken=skip_broken, progress=progress
     )
@@ -158,7 +158,7 @@ def list_mask_parts(source: str | os.PathLike[str]) -> tuple[Part, ...]:
         MissingFileError: The source does not exist.
         DataError: It is no known format.
     """
-    return find_mask_reader(Path(source)).parts
+    return MASKS.find(Path(source)).parts
 
 
 def resize_mask(
