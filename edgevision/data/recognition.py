@@ -14,17 +14,17 @@ from edgevision.specs import Part
 
 A = TypeVar("A")
 """Annotations of one kind."""
-Read = TypeVar("Read", covariant=True)
+Read_co = TypeVar("Read_co", covariant=True)
 
 
-class Source(Protocol[Read]):
+class Source(Protocol[Read_co]):
     """A folder or file that was recognized as one format."""
 
     @property
     def parts(self) -> tuple[Part, ...]:
         """The parts that can be told apart."""
 
-    def read(self, part: Part | None, *, skip_broken: bool) -> Read:
+    def read(self, part: Part | None, *, skip_broken: bool) -> Read_co:
         """Read the annotations of one part, or of all."""
 
 
