@@ -128,4 +128,6 @@ def _read_truth(
     dataset = read_data(task, data, labels=labels, part=part, skip_broken=skip_broken)
     if not isinstance(dataset, BoxDataset | MaskDataset):
         return None
-    return dataset.select(spread_evenly(range(len(dataset)), limit))
+    chosen = dataset.select(spread_evenly(range(len(dataset)), limit))
+    # Images without any object tell nothing about precision: they are photographs alone.
+    return None if isinstance(chosen, BoxDataset) and not sum(chosen.counts) else chosen

@@ -24,7 +24,7 @@ from edgevision.cli.options import (
 )
 from edgevision.cli.terminal import Terminal, create_table
 from edgevision.specs import Heads, Layout, Precision
-from edgevision.units import format_bytes, format_percent
+from edgevision.units import NOTHING, format_bytes, format_percent
 
 
 def _format_points(value: float) -> str:
@@ -41,6 +41,13 @@ _FIGURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("largest error", "max_abs_error", "{:.3g}".format),
     ("SQNR", "sqnr_db", "{:.1f} dB".format),
 )
+
+
+# What stands in place of a heading where nobody annotated the images.
+_UNANNOTATED = {
+    "map_delta": "mAP50 against reference",
+    "miou_delta": "mean IoU against reference",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -195,11 +202,11 @@ def verify_models(
     document = result.to_dict()
 
     def render(console: Any) -> None:
-        figures = [(name, show(document[key])) for name, key, show in _FIGURES if key in document]
-        table = create_table("images", *(name for name, _ in figures), "verdict")
+        figures = _list_figures(document)
+        table = create_table("images", *figures, "verdict")
         table.add_row(
             str(document["samples"]),
-            *(text for _, text in figures),
+            *figures.values(),
             "passed" if document["passed"] else "failed",
             style="" if document["passed"] else "red",
         )
@@ -209,3 +216,13 @@ def verify_models(
     if not document["passed"]:
         terminal.fail(result.failure)
     return EXIT_DONE if document["passed"] else EXIT_GATE
+
+
+def _list_figures(document: dict[str, Any]) -> dict[str, str]:
+    """Return heading and text of each figure that the task has."""
+    headings = {} if document.get("annotated") else _UNANNOTATED
+    return {
+        headings.get(key, name): NOTHING if document[key] is None else show(document[key])
+        for name, key, show in _FIGURES
+        if key in document
+    }

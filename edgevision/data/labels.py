@@ -67,7 +67,7 @@ def match_labels(names: Sequence[str], labels: tuple[str, ...], source: Path) ->
         raise DataError(
             f"{len(unknown)} of {len(names)} labels are not among the model's {len(labels)}",
             received=f"{source}: {name_some(unknown)}; the model has {name_some(labels)}",
-            remedy="give the folders or rows the names that the model has",
+            remedy="give the classes of the data the names that the model has",
         )
     twice = [name for name, matches in found.items() if len(matches) > 1]
     if twice:

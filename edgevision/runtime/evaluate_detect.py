@@ -105,11 +105,17 @@ def evaluate_detector(
         progress: Called after every image.
 
     Raises:
-        DataError: Labels do not fit the model, an image is broken, or there is none.
+        DataError: Labels do not fit the model, an image is broken, or there is none, or no object.
         BackendUnavailableError: pycocotools is not installed.
     """
     if not len(dataset):
         raise DataError("there are no images to evaluate on", remedy="check the folder")
+    if not sum(dataset.counts):
+        raise DataError(
+            "average precision needs objects to find",
+            received=f"{len(dataset)} images without a box of the model's classes",
+            remedy="name annotated images, or another --part",
+        )
     notes = check_classes(dataset.labels, detector.labels, named=bool(detector.contract.labels))
     import_backend("pycocotools.cocoeval")  # what is missing is told before the work
     found = collect_boxes(detector, dataset.files, progress=progress)

@@ -93,7 +93,8 @@ def evaluate_segmenter(
         progress: Called after every image.
 
     Raises:
-        DataError: Labels or sizes do not fit, an image is broken, or there is none.
+        DataError: Labels or sizes do not fit, an image is broken, or there is none, or no pixel
+            counts.
     """
     if not len(dataset):
         raise DataError("there are no images to evaluate on", remedy="check the folder")
@@ -109,6 +110,12 @@ def evaluate_segmenter(
         counts.add(answer.mask, np.where(hidden, np.uint8(_IGNORED), truth), ignore_index=_IGNORED)
         if progress:
             progress(_STAGE, done + 1, len(dataset))
+    if not counts.num_pixels:
+        raise DataError(
+            "overlap needs pixels that count",
+            received=f"{len(dataset)} masks whose pixels are all ignored, or out of sight",
+            remedy="name masks with classes, or another --part",
+        )
     if unseen:
         notes = (*notes, f"{unseen} pixels outside of the model's crop do not count")
     return _summarize(counts, dataset, notes)

@@ -127,6 +127,26 @@ def test_annotated_images_measure_both_detectors(photographs: Path, tmp_path: Pa
     assert verify(first, first, data=folder, limit=2).samples == 2
 
 
+def test_images_that_hold_no_object_are_photographs_alone(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "coco"
+    folder.mkdir()
+    file = folder / "0.png"
+    file.write_bytes((photographs / "0.png").read_bytes())
+    image = {"id": 1, "file_name": file.name, "width": 40, "height": 30}
+    categories = [{"id": i + 1, "name": name} for i, name in enumerate(LABELS)]
+    document = {"images": [image], "annotations": [], "categories": categories}
+    (folder / "instances.json").write_text(json.dumps(document))
+    model = write_detector(tmp_path / "a.tflite")
+
+    assert run_command(["verify", str(model), str(model), "--data", str(folder)]) == 0
+
+    table = capsys.readouterr().out
+    assert "mAP50 against reference" in table
+    assert "+0.00 points" in table
+
+
 def test_silent_detectors_say_nothing(photographs: Path, tmp_path: Path) -> None:
     quiet = replace(DETECTION, score_threshold=1.0)
     path = write_detector(tmp_path / "a.tflite", detection=quiet)

@@ -111,6 +111,11 @@ def test_nothing_to_evaluate_on():
         evaluate_detector(FakeDetector({}), make_dataset({}))
 
 
+def test_images_without_objects_have_no_precision():
+    with pytest.raises(DataError, match="1 images without a box"):
+        evaluate_detector(FakeDetector({}), make_dataset({"c.jpg": []}))
+
+
 def test_every_image_is_reported():
     seen = []
     evaluate_detector(

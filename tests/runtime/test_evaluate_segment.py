@@ -73,6 +73,11 @@ def test_classes_that_occur_nowhere_are_left_out():
     assert [row.label for row in result.per_class] == ["background", "cell"]
 
 
+def test_masks_without_a_pixel_that_counts_have_no_overlap():
+    with pytest.raises(DataError, match="pixels that count"):
+        evaluate_segmenter(FakeSegmenter([FOUND]), FakeDataset([np.full_like(TRUE, 255)]))
+
+
 def test_sizes_and_classes_must_fit():
     with pytest.raises(DataError, match=r"0\.png"):
         evaluate_segmenter(FakeSegmenter([FOUND[:1]]), FakeDataset([TRUE]))
