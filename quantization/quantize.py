@@ -206,7 +206,6 @@ def quantize(
             *_warn_of_source(source, images),
             *quantized.warnings,
             *warn_of_collapse(source.contract.task, quantized.agreement),
-            *(accuracy.notes if accuracy else ()),
         ),
         num_images=images.num_used if images else 0,
         skipped=tuple(images.skipped) if images else (),

@@ -23,7 +23,8 @@ class Accuracy:
         float_value: 0 to 1.
         quantized_value: 0 to 1.
         samples: Number of images.
-        notes: How the classes of the images were matched to the model's, where that was open.
+        notes: Which images were measured, and how their classes were matched to the model's, where
+            that was open.
     """
 
     metric: str = "top1"
@@ -45,6 +46,7 @@ class Accuracy:
             "quantized": self.quantized_value,
             "drop": self.drop,
             "samples": self.samples,
+            "notes": list(self.notes),
         }
 
 

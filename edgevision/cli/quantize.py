@@ -80,6 +80,8 @@ def quantize_model(
         )
     for text in result.warnings:
         terminal.warn(text)
+    for text in result.accuracy.notes if result.accuracy else ():
+        terminal.note(text)
     document = result.to_dict()
     terminal.finish(document, lambda console: _render(console, document, Path(model)))
 
