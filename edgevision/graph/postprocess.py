@@ -7,7 +7,7 @@ scale each, and decoding loses nothing.
 Class-wise suppression with N threads, N above 1, loses every box of class N: the worker threads
 begin with the classes 0 to N - 1, and go on with N + 1 (seen in ai-edge-litert 2.3). So the classes
 of our files come behind some spare ones without scores, and their numbers are set right behind the
-operation.
+operation. Files of others keep their one thread: ``limit_threads``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = [
 MAIN_SIGNATURE = "serving_default"
 
 NUM_SPARE = 16
-"""Spare classes: as many threads as that lose nothing."""
+"""Spare classes: fewer threads than that lose nothing, and ``limit_threads`` allows no more."""
 
 # From which version on DEQUANTIZE reads the type.
 _DEQUANTIZE_VERSIONS = {"uint8": 1, "int8": 2, "int16": 3}

@@ -70,6 +70,26 @@ def count_object_classes(graph: Graph) -> int:
     return int(_read_options(op).get("num_classes", 0)) - skip_spare(graph, op)[1]
 
 
+def limit_threads(graph: Graph, threads: int) -> int:
+    """Return how many threads, at most those asked for, lose no box of a file.
+
+    Class-wise suppression with N threads leaves out class N (see ``postprocess``): harmless where
+    that is a spare one, or where there is no such class.
+
+    Args:
+        graph: The network of a ``.tflite``, a detector or not.
+        threads: Threads that somebody would like, 1 or more.
+    """
+    if not any(op.kind is OpKind.DETECTION_POSTPROCESS for op in graph.ops):
+        return threads
+    op = get_postprocess(graph)
+    options, num_spare = _read_options(op), skip_spare(graph, op)[1]
+    lost = num_spare <= threads < int(options.get("num_classes", 0))
+    if threads == 1 or not lost or not options.get("use_regular_nms", False):
+        return threads
+    return max(num_spare - 1, 1)
+
+
 def find_results(graph: Graph) -> dict[str, int]:
     """Return the tensors of boxes, classes, scores and count by name, whatever their order."""
     op = get_postprocess(graph)

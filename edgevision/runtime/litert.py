@@ -15,6 +15,7 @@ import numpy as np
 
 from edgevision.errors import BackendUnavailableError, InvalidModelError, summarize
 from edgevision.graph.tflite import read_tflite
+from edgevision.graph.tflite_schema import DETECTION_POSTPROCESS
 from edgevision.runtime.inputs import check_inputs, name_uniquely
 from edgevision.runtime.native_log import hide_announcements
 from edgevision.runtime.session import Placement
@@ -41,7 +42,12 @@ class LiteRtSession:
 
     Args:
         path: The model file.
-        threads: Threads of the interpreter; by default the usable physical cores, at most 4.
+        threads: Threads of the interpreter; by default the usable physical cores, at most 4. A
+            detector whose suppression would lose boxes with so many gets fewer, and the note of
+            ``placement`` says so.
+
+    Attributes:
+        threads: How many there really are.
 
     Raises:
         InvalidModelError: The interpreter refuses the file.
@@ -54,6 +60,11 @@ class LiteRtSession:
         self.threads = resolve_threads(threads)
         runtime, self._distribution = find_interpreter()
         self._interpreter, self._note = _open_interpreter(runtime, self.path, self.threads)
+        safe = _limit_threads(self._interpreter, self.path, self.threads)
+        if safe < self.threads:
+            self._interpreter, self._note = _open_interpreter(runtime, self.path, safe)
+            self._note = "; ".join(filter(None, (self._note, _describe_limit(self.threads, safe))))
+            self.threads = safe
         self._inputs, self._outputs = _describe_tensors(self._interpreter)
         self._input_specs = tuple(self._inputs.values())
         self._input_indices = {spec.name: index for index, spec in self._inputs.items()}
@@ -223,6 +234,23 @@ def _open_interpreter(runtime: ModuleType, path: Path, threads: int) -> tuple[An
             remedy=_suggest_remedy(str(first)),
         ) from first
     return interpreter, f"XNNPACK refuses this file ({summarize(first)}): it runs without"
+
+
+def _limit_threads(interpreter: Any, path: Path, threads: int) -> int:
+    """Return with how many threads the file gives all its answers."""
+    names = (details["op_name"] for details in interpreter._get_ops_details())
+    if threads == 1 or DETECTION_POSTPROCESS not in names:
+        return threads  # the graph is not read for nothing
+    from edgevision.graph.postprocess_settings import limit_threads
+
+    return limit_threads(read_tflite(path), threads)
+
+
+def _describe_limit(asked: int, safe: int) -> str:
+    return (
+        f"with {asked} threads {DETECTION_POSTPROCESS} loses the boxes of one class: "
+        f"it runs with {safe}"
+    )
 
 
 def _allocate(runtime: ModuleType, path: Path, threads: int, resolver: Any) -> Any:

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiny_detectors import DETECTION, NUM_ANCHORS, build_bare_heads
 
 from edgevision.errors import BackendUnavailableError, InvalidConfigError, InvalidModelError
+from edgevision.graph import postprocess
 from edgevision.graph.tflite import read_tflite
 from edgevision.runtime import litert
 from edgevision.runtime.litert import LiteRtSession, Node, assign_partitions
@@ -144,6 +147,52 @@ def test_file_that_only_xnnpack_refuses_runs_without_and_says_so(float_model, mo
     placement = LiteRtSession(float_model).placement()
     assert placement.delegated_ops == 0
     assert "failed to reshape" in placement.note
+
+
+NUM_CLASSES = 20
+
+
+def draw_heads() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    scores = rng.uniform(0, 1, (1, NUM_ANCHORS, NUM_CLASSES))
+    boxes = rng.normal(0, 3, (1, NUM_ANCHORS, 4))
+    return {"box_encodings": boxes.astype("f4"), "class_scores": scores.astype("f4")}
+
+
+def write_detector(path, **changes):
+    detection = replace(DETECTION, background=False, max_detections=2000, **changes)
+    heads = build_bare_heads(num_anchors=NUM_ANCHORS, num_scores=NUM_CLASSES, quantizations=None)
+    path.write_bytes(postprocess.append_postprocess(heads, detection, NUM_CLASSES))
+    return path
+
+
+def list_classes(session: LiteRtSession) -> set[int]:
+    found = session.run(draw_heads())
+    return set(found["classes"][0, : int(found["count"][0])].astype(int).tolist())
+
+
+@pytest.mark.parametrize(("threads", "safe"), [(1, 1), (2, 1), (4, 1), (20, 20), (21, 21)])
+def test_threads_lose_no_class_of_a_foreign_file(threads, safe, tmp_path, monkeypatch):
+    monkeypatch.setattr(postprocess, "_SAFE_CLASSES", NUM_CLASSES)  # no spare classes
+    session = LiteRtSession(write_detector(tmp_path / "boxes.tflite"), threads=threads)
+    assert session.threads == safe
+    assert list_classes(session) == set(range(NUM_CLASSES))
+    note = session.placement().note
+    assert bool(note) is (safe < threads)
+    assert not note or f"it runs with {safe}" in note
+
+
+@pytest.mark.parametrize(("threads", "safe"), [(2, 2), (15, 15), (16, 15), (24, 15), (36, 36)])
+def test_more_threads_than_spare_classes_lose_no_class_of_ours(threads, safe, tmp_path):
+    session = LiteRtSession(write_detector(tmp_path / "boxes.tflite"), threads=threads)
+    assert session.threads == safe
+    assert list_classes(session) == set(range(NUM_CLASSES))
+
+
+def test_agnostic_suppression_keeps_its_threads(tmp_path):
+    path = write_detector(tmp_path / "boxes.tflite", class_agnostic=True)
+    session = LiteRtSession(path, threads=2)
+    assert (session.threads, session.placement().note) == (2, "")
 
 
 def test_nothing_is_printed(float_model):
