@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,12 @@ class MaskClasses:
 
 
 def decide_classes(
-    values: frozenset[int], names: tuple[str, ...], labels: tuple[str, ...], source: Path
+    values: frozenset[int],
+    names: tuple[str, ...],
+    labels: tuple[str, ...],
+    source: Path,
+    *,
+    ignore_index: int | None = None,
 ) -> MaskClasses:
     """Tell what the values of all masks stand for.
 
@@ -47,6 +52,7 @@ def decide_classes(
         names: What the data set calls its classes, background first; may be empty.
         labels: The model's classes; empty for those of the data set.
         source: For error messages.
+        ignore_index: A value that is ignored too, and is no class; 255 needs not be named.
 
     Raises:
         DataError: Two classes where the model has another number, values that are no classes, or
@@ -57,6 +63,17 @@ def decide_classes(
     >>> decide_classes(frozenset((0, 2, 255)), (), (), Path("masks")).labels
     ('background', 'class 1', 'class 2')
     """
+    if ignore_index is None or ignore_index == IGNORED or ignore_index not in values:
+        return _decide(values, names, labels, source)
+    classes = _decide(values - {ignore_index}, names, labels, source)
+    table = classes.table.copy()
+    table[ignore_index] = IGNORED
+    return replace(classes, table=table)
+
+
+def _decide(
+    values: frozenset[int], names: tuple[str, ...], labels: tuple[str, ...], source: Path
+) -> MaskClasses:
     if _WHITE in values and values <= {0, _WHITE}:
         return _decide_binary(names, labels, source)
     indices = sorted(values - {IGNORED})

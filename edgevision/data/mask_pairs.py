@@ -35,6 +35,7 @@ def check_pairs(
     labels: tuple[str, ...],
     *,
     root: Path,
+    ignore_index: int | None,
     skip_broken: bool,
     progress: Progress | None,
 ) -> CheckedMasks:
@@ -45,6 +46,7 @@ def check_pairs(
         names: What the data set calls its classes; may be empty.
         labels: The model's classes; empty for those of the data set.
         root: The data set, for error messages.
+        ignore_index: A value that is no class, beside 255.
         skip_broken: Leave out what does not fit.
         progress: Called after every mask.
 
@@ -61,7 +63,7 @@ def check_pairs(
         )
     kept = [(pair, look) for pair, look in zip(pairs, looks, strict=True) if not look.fault]
     values = frozenset[int]().union(*(look.values for _, look in kept))
-    classes = decide_classes(values, names, labels, root)
+    classes = decide_classes(values, names, labels, root, ignore_index=ignore_index)
     return CheckedMasks(
         files=tuple(pair.file for pair, _ in kept),
         sources=tuple(

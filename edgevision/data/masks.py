@@ -112,6 +112,7 @@ def read_masks(
     *,
     labels: Sequence[str] | None = None,
     part: str | None = None,
+    ignore_index: int | None = None,
     skip_broken: bool = False,
     progress: Progress | None = None,
 ) -> MaskDataset:
@@ -133,6 +134,7 @@ def read_masks(
             ``match_labels``; where it has none, mask values are the model's indices. ``None`` or
             empty: the classes of the data.
         part: ``"train"``, ``"val"`` or ``"test"``; ``None`` for everything.
+        ignore_index: A value of mask files that is no class, beside 255.
         skip_broken: Decode every image once, and leave out those that can not be read, or whose
             mask is missing, damaged or of another size.
         progress: Called while masks and images are looked at.
@@ -146,7 +148,12 @@ def read_masks(
     chosen = None if part is None else parse_choice(Part, part, "part")
     read = MASKS.find(root).read(chosen, skip_broken=skip_broken)
     dataset = _check_masks(
-        read, tuple(labels or ()), root=root, skip_broken=skip_broken, progress=progress
+        read,
+        tuple(labels or ()),
+        root=root,
+        ignore_index=ignore_index,
+        skip_broken=skip_broken,
+        progress=progress,
     )
     return _drop_broken(dataset, progress) if skip_broken else dataset
 
@@ -204,6 +211,7 @@ def _check_masks(
     labels: tuple[str, ...],
     *,
     root: Path,
+    ignore_index: int | None,
     skip_broken: bool,
     progress: Progress | None,
 ) -> MaskDataset:
@@ -215,7 +223,13 @@ def _check_masks(
         )
     if read.pairs:
         checked = check_pairs(
-            read.pairs, read.labels, labels, root=root, skip_broken=skip_broken, progress=progress
+            read.pairs,
+            read.labels,
+            labels,
+            root=root,
+            ignore_index=ignore_index,
+            skip_broken=skip_broken,
+            progress=progress,
         )
     else:
         checked = check_regions(

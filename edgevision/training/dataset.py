@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,7 @@ class DataOptions:
         val_folder: The validation data; otherwise the folder's own validation part, or a share.
         val_fraction: That share, in (0, 1).
         seed: Decides which images it takes.
+        ignore_index: A value of mask files that is no class, beside 255.
         skip_broken: Leave unreadable images out instead of failing.
     """
 
@@ -62,6 +64,7 @@ class DataOptions:
     val_folder: str | Path | None = None
     val_fraction: float = 0.2
     seed: int = 0
+    ignore_index: int | None = None
     skip_broken: bool = False
 
 
@@ -97,7 +100,8 @@ def _read_boxes(options: DataOptions) -> TrainingData:
 
 def _read_masks(options: DataOptions) -> TrainingData:
     """Read masks, and refuse data with nothing to tell apart."""
-    data = _read_parts(read_masks, list_mask_parts, options)
+    read = partial(read_masks, ignore_index=options.ignore_index)
+    data = _read_parts(read, list_mask_parts, options)
     if len(data.labels) < 2:
         raise DataError(
             "a segmenter needs masks of at least two classes, the background counted",

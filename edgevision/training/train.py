@@ -96,6 +96,7 @@ def train(
             val_folder=val_data,
             val_fraction=config.val_fraction,
             seed=config.seed,
+            ignore_index=config.ignore_index,
             skip_broken=skip_broken,
         )
         images = read_training_data(task, source)

@@ -21,6 +21,16 @@ def test_zero_and_one_are_background_and_foreground() -> None:
         assert classes.table[[0, 1, 2, 255]].tolist() == [0, 1, 255, 255]
 
 
+def test_a_value_that_is_ignored_is_no_class() -> None:
+    classes = decide_classes(frozenset({0, 1, 200, 255}), (), (), SOURCE, ignore_index=200)
+    assert classes.labels == ("background", "foreground")
+    assert classes.table[[0, 1, 200, 255]].tolist() == [0, 1, 255, 255]
+    named = decide_classes(frozenset({0, 200, 255}), (), ("rest", "cell"), SOURCE, ignore_index=200)
+    assert named.table[[0, 200, 255]].tolist() == [0, 255, 1]
+    unused = decide_classes(frozenset({0, 255}), (), (), SOURCE, ignore_index=255)
+    assert unused.table[255] == 1
+
+
 def test_one_name_is_that_of_the_object() -> None:
     assert decide({0, 255}, names=("cell",)).labels == ("background", "cell")
     assert decide({255}, labels=("rest", "cell")).table[255] == 1

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from annotated import add_image, add_mask
 from PIL import Image
 
 from edgevision.errors import DataError
@@ -66,3 +67,13 @@ def test_the_hash_follows_the_files_not_their_place(tmp_path: Path) -> None:
     assert one == two
     (tmp_path / "two" / "a" / "9.png").write_bytes(b"more")
     assert read(tmp_path / "two").describe() != one
+
+
+def test_a_mask_value_that_counts_as_no_class_makes_no_class(tmp_path: Path) -> None:
+    for number in range(4):
+        add_image(tmp_path / f"images/{number}.png", (2, 2))
+        add_mask(tmp_path / f"masks/{number}.png", [[0, 1], [2, 200]])
+    options = DataOptions(folder=tmp_path, val_fraction=0.5, ignore_index=200)
+    data = read_training_data(Task.SEGMENT, options)
+    assert data.labels == ("background", "class 1", "class 2")
+    assert data.train.load_mask(0).tolist() == [[0, 1], [2, 255]]
