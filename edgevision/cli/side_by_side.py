@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 
 from edgevision.cli.story import ALPHA, ChapterPaths
 from edgevision.errors import QualityGateError
@@ -33,13 +34,13 @@ def train_beside(chapters: Sequence[ChapterPaths], *, weights: Path, seed: int, 
     Raises:
         QualityGateError: A training failed; the others were ended.
     """
+    ended: SimpleQueue[_Reader] = SimpleQueue()
     with _start(chapters, weights, seed) as processes:
-        readers = [
-            _Reader(paths, process, tell)
-            for paths, process in zip(chapters, processes, strict=True)
-        ]
-        for reader in readers:
-            reader.finish()
+        for paths, process in zip(chapters, processes, strict=True):
+            _Reader(paths, process, tell, ended=ended)
+        # As they end: a failure is told at once, not after the trainings that were started before.
+        for _ in chapters:
+            ended.get().finish()
 
 
 def compose_command(paths: ChapterPaths, weights: Path, seed: int) -> list[str]:
@@ -98,11 +99,18 @@ def _start(
 
 
 class _Reader:
-    """Hands on what one training says, and keeps its error."""
+    """Hands on what one training says, keeps its error, and tells when it says no more."""
 
-    def __init__(self, paths: ChapterPaths, process: subprocess.Popen[str], tell: Tell) -> None:
+    def __init__(
+        self,
+        paths: ChapterPaths,
+        process: subprocess.Popen[str],
+        tell: Tell,
+        *,
+        ended: SimpleQueue[_Reader],
+    ) -> None:
         self._name, self._process, self._tell = paths.chapter.name, process, tell
-        self._error = ""
+        self._ended, self._error = ended, ""
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -125,3 +133,4 @@ class _Reader:
                 self._tell(f"{self._name}: {line.removeprefix(_NOTE).rstrip()}")
             elif line.startswith(_ERROR):
                 self._error = line.removeprefix(_ERROR).rstrip()
+        self._ended.put(self)
