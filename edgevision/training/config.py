@@ -193,8 +193,8 @@ class TrainingConfig:
         return tuple(f"{name} {old[name]} → {new[name]}" for name in old if old[name] != new[name])
 
 
-# What is new learns fast on a frozen backbone; then everything learns slowly enough for the backbone
-# to stay what it is. Both tasks learn until the end of the schedule: no early stopping.
+# What is new learns fast on a frozen backbone; then everything learns slowly enough for the
+# backbone to stay what it is. Both tasks learn until the end of the schedule: no early stopping.
 _DENSE = {
     "epochs": 60,
     "head_epochs": 3,

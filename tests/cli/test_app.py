@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,8 @@ from edgevision.cli.app import run
 from edgevision.cli.demo import create_folder
 from edgevision.cli.predict import name_pictures
 from edgevision.cli.terminal import Terminal, create_table
+from edgevision.specs import Task
+from edgevision.training.config import TrainingOptions, plan_training
 from edgevision.training.results import TrainingResult
 from edgevision.training.runs import RunStatus
 
@@ -247,7 +250,7 @@ def test_an_interrupted_training_tells_how_to_go_on(
         labels=("a", "b"),
         status=RunStatus.INTERRUPTED,
     )
-    monkeypatch.setattr("edgevision.training.classify.train", lambda *_, **__: result)
+    monkeypatch.setattr("edgevision.training.train.train", lambda *_, **__: result)
     assert run(["train", "mobilenet_v1", "--data", "photos", "-o", "run"]) == 130
     assert "--resume goes on" in capsys.readouterr().err
 
@@ -271,19 +274,52 @@ def test_pictures_never_replace_each_other_or_an_image(tmp_path: Path) -> None:
         name_pictures([tmp_path / "photo.png"], tmp_path)
 
 
-def test_training_options_default_to_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgevision.training.config import TrainingConfig
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [
+        ("mobilenet_v1", Task.CLASSIFY),
+        ("ssd_mobilenet_v1", Task.DETECT),
+        ("unet_mobilenet_v1", Task.SEGMENT),
+    ],
+)
+def test_training_options_default_to_those_of_the_task(
+    name: str, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {}
 
-    given: dict[str, object] = {}
-
-    def train(name: str, **options: object) -> None:
-        given.update(options, name=name)
+    def train(network: str, **options: Any) -> None:
+        given.update(options, name=network)
         raise errors.DataError("seen enough")
 
-    monkeypatch.setattr("edgevision.training.classify.train", train)
-    assert run(["train", "mobilenet_v1", "--data", "photos", "-o", "run"]) == 2
-    expected = TrainingConfig(name="mobilenet_v1").to_dict()
-    for name in expected.keys() & given.keys():
-        assert given[name] == expected[name], name
+    monkeypatch.setattr("edgevision.training.train.train", train)
+    assert run(["train", name, "--data", "photos", "-o", "run"]) == 2
+    assert given["name"] == name
     assert given["resume"] is False
     assert given["skip_broken"] is False
+    # What nobody chose is not handed on: the task decides.
+    chosen = {
+        option: given[option] for option in given.keys() & set(TrainingOptions.__annotations__)
+    }
+    assert plan_training(task, name, chosen) == plan_training(task, name, {})
+
+
+def test_options_that_were_chosen_reach_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def train(_: str, **options: Any) -> None:
+        given.update(options)
+        raise errors.DataError("seen enough")
+
+    monkeypatch.setattr("edgevision.training.train.train", train)
+    arguments = ["train", "unet_mobilenet_v1", "--data", "photos", "-o", "run"]
+    arguments += ["--epochs", "0", "--no-augment", "--dice-weight", "0", "--ignore-index", "7"]
+    assert run([*arguments, "--input-size", "64x48", "--weights", "imagenet"]) == 2
+    expected = {
+        "epochs": 0,
+        "augment": False,
+        "dice_weight": 0.0,
+        "ignore_index": 7,
+        "input_size": (64, 48),
+        "weights": "imagenet",
+    }
+    assert {name: given[name] for name in expected} == expected

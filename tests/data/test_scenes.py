@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from math import sqrt
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,18 @@ def test_several_objects_do_not_overlap() -> None:
         areas = (scene.boxes[:, 2:] - scene.boxes[:, :2]).prod(axis=1)
         covered = (scene.mask > 0).sum()
         assert covered <= areas.sum()
+
+
+def test_the_size_of_several_objects_follows_from_their_number() -> None:
+    """The radii are 0.7 to 1 times 0.5 / sqrt(n + 1) of the shorter side."""
+    for num_objects in (2, 4):
+        high = 0.5 / sqrt(num_objects + 1) * 96
+        for seed in range(10):
+            scene = draw(seed, (96, 128), num_objects=num_objects)
+            largest = (scene.boxes[:, 2:] - scene.boxes[:, :2]).max(axis=1)
+            # No shape reaches further than 1.12 radii; the thinnest is wider than one radius.
+            assert (largest <= 2 * 1.12 * high + 2).all()
+            assert (largest >= 0.7 * high).all()
 
 
 @pytest.mark.parametrize("size", [16, (32, 96), (96, 32), 224])

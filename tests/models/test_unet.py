@@ -95,7 +95,9 @@ def test_alpha_scales_the_decoder_too(name: str) -> None:
 
     full = widths(1.0)
     assert full == ([512, 256, 128, 64] if name not in MOBILE else [128, 64, 32, 16])
-    assert widths(0.5) == [w // 2 for w in full]
+    # Every class has to pass through the narrowest map: no alpha goes below 16 channels.
+    assert widths(0.5) == [max(w // 2, 16) for w in full]
+    assert widths(0.1)[-1] == 16
 
 
 @pytest.mark.parametrize("name", MOBILE)
