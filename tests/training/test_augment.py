@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgevision.training.augment import IDENTITY, Augmentation, augment_batch, vary_colors
+from edgevision.training.augment import (
+    IDENTITY,
+    Augmentation,
+    augment_batch,
+    draw_transforms,
+    transform_images,
+    vary_colors,
+)
 
 pytest.importorskip("tensorflow")
 
@@ -52,3 +59,26 @@ def test_crops_stay_inside_the_image() -> None:
 def test_no_change_of_colour_is_none() -> None:
     images = np.random.default_rng(1).uniform(0, 255, (2, 4, 4, 3)).astype(np.float32)
     assert vary_colors(images, amount=0.0, seed=SEED).numpy() == pytest.approx(images, abs=1e-2)
+
+
+def test_nearest_pixels_bring_no_class_that_was_not_there() -> None:
+    masks = np.random.default_rng(0).choice(np.array([0, 3, 7, 255], np.uint8), (8, 20, 24, 1))
+    how = Augmentation(min_area=0.5)
+    transforms = draw_transforms(masks, size=(16, 18), how=how, seed=SEED)
+    views = transform_images(masks, transforms, size=(16, 18), nearest=True).numpy()
+    assert views.dtype == np.uint8
+    assert views.shape == (8, 16, 18, 1)
+    assert set(np.unique(views)) == {0, 3, 7, 255}
+    blended = transform_images(masks, transforms, size=(16, 18)).numpy()
+    assert set(np.unique(blended)) > {0, 3, 7, 255}
+
+
+def test_masks_move_as_their_images_do() -> None:
+    images = np.zeros((16, 24, 24, 1), np.uint8)
+    images[:, 6:15, 4:13] = 200
+    transforms = draw_transforms(images, size=(20, 20), how=Augmentation(), seed=SEED)
+    seen = transform_images(images, transforms, size=(20, 20)).numpy() > 100
+    told = transform_images(images // 200, transforms, size=(20, 20), nearest=True).numpy() > 0
+    # They may differ along the edge, where one is rounded and the other blended.
+    assert (seen != told).mean() < 0.01
+    assert told.any(axis=(1, 2)).all()
