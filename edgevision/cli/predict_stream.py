@@ -49,8 +49,7 @@ def predict_stream(
     except KeyboardInterrupt:
         terminal.note("stopped")
     document = record.to_dict()
-    rate = f"{record.frames} frames, {record.rate:.1f} frames per second"
-    terminal.finish(document, lambda console: console.print(rate))
+    terminal.finish(document, lambda console: console.print(record.describe()))
 
 
 class StreamRecord:
@@ -84,12 +83,17 @@ class StreamRecord:
         if self._keep:
             self._answers.append(answered.result.to_dict())
 
+    def describe(self) -> str:
+        """Tell in a line how many frames there were, and how fast where that can be told."""
+        count = f"{self.frames} frame{'' if self.frames == 1 else 's'}"
+        return f"{count}, {self.rate:.1f} frames per second" if self.rate else count
+
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values."""
+        """Return JSON-ready values; the rate is ``None`` for less than two frames."""
         return {
             "source": self.source,
             "frames": self.frames,
-            "frames_per_second": self.rate,
+            "frames_per_second": self.rate or None,
             "answers": self._answers,
         }
 

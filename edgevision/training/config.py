@@ -127,7 +127,13 @@ class TrainingConfig:
         upsampling = parse_choice(Upsampling, self.upsampling, "upsampling")
         object.__setattr__(self, "upsampling", upsampling)
         _check_integer("head_epochs", self.head_epochs, 0)
-        _check_integer("epochs", self.epochs, 0 if self.has_head_phase else 1)
+        _check_integer("epochs", self.epochs, 0)
+        if not self.epochs and not self.has_head_phase:
+            raise InvalidConfigError(
+                "without epochs of the whole network there must be weights whose head is trained",
+                received=f"epochs=0, weights={self.weights}, head_epochs={self.head_epochs}",
+                remedy="give --weights and --head-epochs, or --epochs of 1 or more",
+            )
         _check_integer("batch_size", self.batch_size, 1)
         if self.ignore_index is not None:
             _check_integer("ignore_index", self.ignore_index, 0)

@@ -63,7 +63,7 @@ def test_a_head_is_trained_first_only_on_trained_weights() -> None:
 
 def test_without_epochs_of_the_whole_network_there_must_be_a_head_phase() -> None:
     assert TrainingConfig(name="n", weights="w.h5", epochs=0).epochs == 0
-    with pytest.raises(InvalidConfigError, match="epochs"):
+    with pytest.raises(InvalidConfigError, match=r"epochs=0, weights=None.*--weights"):
         TrainingConfig(name="n", epochs=0)
 
 
