@@ -32,7 +32,8 @@ def benchmark_files(
         str, typer.Option("--threads", help="Thread counts to try: 1 or 1,2,4.", metavar="N,…")
     ] = "auto",
     data: Annotated[
-        Path | None, typer.Option("--data", help="Labelled images for the accuracy column.")
+        Path | None,
+        typer.Option("--data", help="Labelled images, boxes or masks for the accuracy."),
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", help="Timed seconds per row.")] = 2.0,
     output: Annotated[

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgevision.errors import InvalidConfigError
 from edgevision.runtime.sessions import find_runnable_format, open_session
 from edgevision.specs import Device, Task, parse_choice
 from edgevision.threads import resolve_threads
 
 if TYPE_CHECKING:
-    from edgevision.contract import Contract
+    from edgevision.contract import Contract, Detection
     from edgevision.graph.graph import Graph
     from edgevision.runtime.classify import Classifier
     from edgevision.runtime.detect import Detector
@@ -37,7 +38,8 @@ def load(
             ``letterbox``), ``crop_fraction``, ``color`` (``rgb``, ``bgr`` or ``gray``),
             ``scores`` (``probabilities`` or ``logits``), ``task``; of a detector also
             ``score_threshold`` and ``max_detections``, and where the file leaves suppression to
-            its reader ``iou_threshold`` and ``class_agnostic``.
+            its reader ``iou_threshold`` and ``class_agnostic``; a file that suppresses boxes
+            itself can be told stricter limits only.
 
     Returns:
         A ``Classifier``, ``Detector`` or ``Segmenter``, as the contract's task says.
@@ -51,7 +53,9 @@ def load(
         DelegateError: The device can not be used.
         BackendUnavailableError: The interpreter for this format is not installed.
     """
+    from edgevision.graph.contract_completion import DETECTION_FIELDS
     from edgevision.graph.contracts import complete_contract, read_contract
+    from edgevision.graph.detection_heads import has_postprocess
     from edgevision.graph.reader import read_graph
 
     # What a person may have mistyped comes before the work of reading the file.
@@ -59,9 +63,32 @@ def load(
     resolve_threads(threads)
     find_runnable_format(path)
     graph = read_graph(path)
-    contract = complete_contract(read_contract(path), graph, overrides)
+    stated = read_contract(path)
+    contract = complete_contract(stated, graph, overrides)
+    bare = {key: value for key, value in overrides.items() if key not in DETECTION_FIELDS}
+    if len(bare) < len(overrides) and has_postprocess(graph):
+        _check_limits(complete_contract(stated, graph, bare).detection, contract.detection)
     session = open_session(path, device=device, threads=threads)
     return _create_predictor(session, contract, graph)
+
+
+def _check_limits(own: Detection | None, wanted: Detection | None) -> None:
+    """Refuse what the suppression inside a file can not do: it follows its own limits."""
+    if own is None or wanted is None:
+        return
+    ignored = {
+        "iou_threshold": wanted.iou_threshold != own.iou_threshold,
+        "class_agnostic": wanted.class_agnostic != own.class_agnostic,
+        "score_threshold": wanted.score_threshold < own.score_threshold,
+        "max_detections": wanted.max_detections > own.max_detections,
+    }
+    name = next((name for name, told in ignored.items() if told), None)
+    if name is not None:
+        raise InvalidConfigError(
+            "the file suppresses boxes itself, by its own limits",
+            received=f"{name}={getattr(wanted, name)}, the file has {getattr(own, name)}",
+            remedy="convert it with the other limit, or with --heads raw",
+        )
 
 
 def _create_predictor(

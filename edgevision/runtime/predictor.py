@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,12 @@ class Predictor:
         self, images: Iterable[ImageSource], threads: int | None = None
     ) -> Iterator[Pixels]:
         """Decode the next images in threads while the model runs on the one before."""
+        if _is_one_image(images):
+            raise InvalidConfigError(
+                "a batch is several images",
+                received=type(images).__name__,
+                remedy="put it into a list, or call predict",
+            )
         count = threads or min(count_cores(), _MAX_DECODING_THREADS)
         return map_ahead(self._prepare, images, threads=count)
 
@@ -80,6 +87,13 @@ class Predictor:
         with self._lock:
             tensor = self._preprocess.normalize(pixels.values)
             return self.session.run({self._input.name: tensor})
+
+
+def _is_one_image(images: Any) -> bool:
+    """Whether somebody passes an image where several are taken: its rows would be answered."""
+    if isinstance(images, np.ndarray):
+        return images.ndim in (2, 3)
+    return isinstance(images, str | bytes | os.PathLike) or not isinstance(images, Iterable)
 
 
 def take_single(specs: Sequence[TensorSpec], side: str) -> TensorSpec:

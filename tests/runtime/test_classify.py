@@ -195,6 +195,14 @@ def test_broken_images_are_named(float_model, tmp_path):
         classifier.predict(tmp_path / "none.jpg")
 
 
+def test_one_image_is_no_batch(float_model, photo, tmp_path):
+    classifier = ev.load(float_model)
+    for image in (photo, photo[:, :, 0], Image.fromarray(photo), tmp_path, str(tmp_path), b"x"):
+        with pytest.raises(InvalidConfigError, match="several images"):
+            classifier.predict_batch(image)
+    assert len(classifier.predict_batch(np.stack([photo, photo]))) == 2
+
+
 def test_onnx_in_nchw(onnx_model):
     preprocessing = {"mean": 0, "std": 255}
     classifier = ev.load(onnx_model, labels=("r", "g", "b"), scores="logits", **preprocessing)

@@ -92,3 +92,29 @@ def test_real_files_of_other_tasks(real_data):
     segmenter = ev.load(real_data / "models/deeplabv3.tflite")
     assert isinstance(segmenter, ev.Segmenter)
     assert (segmenter.num_classes, segmenter.labels[0]) == (21, "background")
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        {"iou_threshold": 0.3},
+        {"class_agnostic": True},
+        {"score_threshold": 0.1},
+        {"max_detections": 50},
+    ],
+)
+def test_suppression_in_the_file_follows_its_own_limits(limit, tmp_path):
+    path = write_detector(tmp_path / "boxes.tflite")
+    with pytest.raises(InvalidConfigError, match=r"itself.*, the file has"):
+        ev.load(path, **limit)
+    raw = tmp_path / "raw.tflite"
+    raw.write_bytes(attach_contract(build_detector_body(), CONTRACT))
+    ev.load(raw, **limit)
+
+
+def test_stricter_limits_are_those_of_the_reader(tmp_path):
+    path = write_detector(tmp_path / "boxes.tflite")
+    rules = ev.load(
+        path, score_threshold=0.5, max_detections=3, iou_threshold=DETECTION.iou_threshold
+    ).contract.detection
+    assert (rules.score_threshold, rules.max_detections) == (0.5, 3)
