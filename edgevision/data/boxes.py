@@ -139,8 +139,8 @@ def read_boxes(
             says so. ``None`` or empty: the classes of the data (sorted, or in the order of COCO's
             identifiers).
         part: ``"train"``, ``"val"`` or ``"test"``; ``None`` for everything.
-        skip_broken: Decode every image once, and leave out those that can not be read or have a
-            damaged annotation.
+        skip_broken: Decode every image once, and leave out those that can not be read, or whose
+            own annotation file (Pascal VOC) is damaged.
         progress: Called while images are looked at.
 
     Raises:

@@ -93,8 +93,13 @@ def _read_classes(options: DataOptions) -> TrainingData:
 def _read_boxes(options: DataOptions) -> TrainingData:
     """Read boxes, and refuse data without any object to learn."""
     data = _read_parts(read_boxes, list_box_parts, options)
-    if not any(len(boxes) for boxes in data.train.boxes):
-        raise DataError("a detector needs images with boxes", received=options.folder)
+    for name, part in (("to learn from", data.train), ("to judge by", data.val)):
+        if not sum(part.counts):
+            raise DataError(
+                f"a detector needs objects {name}",
+                received=f"{options.folder}: {part.describe()}",
+                remedy="annotate some, or name other validation data (--val-data)",
+            )
     return data
 
 

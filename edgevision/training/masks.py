@@ -35,6 +35,9 @@ class MaskStore:
     count: int
     cached: Mask | None = None
 
+    def __len__(self) -> int:
+        return self.count
+
     def __iter__(self) -> Iterator[Mask]:
         return (self.fetch(np.array([i]))[0] for i in range(self.count))
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevision.backends import import_backend
+from edgevision.errors import DataError
 from edgevision.metrics.segmentation import SegmentationCounts
 from edgevision.training.augment import (
     Augmentation,
@@ -20,7 +21,7 @@ from edgevision.training.augment import (
 )
 from edgevision.training.dense import DenseJob
 from edgevision.training.learner import Batch, Learner
-from edgevision.training.mask_losses import balance_pixels, measure_mask_loss
+from edgevision.training.mask_losses import IGNORED, balance_pixels, measure_mask_loss
 from edgevision.training.masks import MaskStore, load_masks
 from edgevision.training.pipeline import MARGIN, pick_in_order, stream_steps
 from edgevision.training.pixels import PixelStore, normalize
@@ -109,6 +110,13 @@ class SegmentJob(DenseJob):
             )
             for part, size in zip(parts, sizes, strict=True)
         )
+        for masks in (train_masks, val_masks):
+            if all((mask == IGNORED).all() for mask in masks):
+                raise DataError(
+                    "a segmenter needs pixels that count, to learn from and to judge by",
+                    received=f"{len(masks)} masks of ignored pixels only",
+                    remedy="check the masks and --ignore-index",
+                )
         self._images, self._masks = (train, val), (train_masks, val_masks)
 
     def make_learner(self) -> Learner:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from annotated import add_image, add_mask
 from PIL import Image
 
+from edgevision.data.scenes import write_dataset
 from edgevision.errors import DataError
 from edgevision.specs import Task
 from edgevision.training.dataset import DataOptions, TrainingData, read_training_data
@@ -77,3 +79,16 @@ def test_a_mask_value_that_counts_as_no_class_makes_no_class(tmp_path: Path) -> 
     data = read_training_data(Task.SEGMENT, options)
     assert data.labels == ("background", "class 1", "class 2")
     assert data.train.load_mask(0).tolist() == [[0, 1], [2, 255]]
+
+
+def test_a_detector_needs_objects_in_both_parts(tmp_path: Path) -> None:
+    scenes = write_dataset(tmp_path / "scenes", num_train=3, num_val=2, size=32)
+    facts = json.loads((scenes / "scenes.json").read_text())
+    data = read_training_data(Task.DETECT, DataOptions(folder=scenes))
+    assert (len(data.train), len(data.val)) == (3, 2)
+    for image in facts["images"]:
+        if image["file"].startswith("val/"):
+            image["boxes"], image["classes"] = [], []
+    (scenes / "scenes.json").write_text(json.dumps(facts))
+    with pytest.raises(DataError, match="to judge by"):
+        read_training_data(Task.DETECT, DataOptions(folder=scenes))
