@@ -76,7 +76,7 @@ def balance_pixels(masks: Iterable[NDArray[np.uint8]], num_classes: int) -> NDAr
         (num_classes,) float32; 1 for a class without pixels.
 
     >>> mask = np.uint8([[0, 0, 0, 0], [1, 255, 255, 255]])
-    >>> balance_pixels([mask], 2).round(2).tolist()
+    >>> [round(float(weight), 2) for weight in balance_pixels([mask], 2)]
     [0.79, 1.58]
     """
     counts = np.zeros(256, np.int64)
