@@ -138,7 +138,7 @@ CHAPTERS = (
         name="classifier",
         network="mobilenet_v1",
         data=PHOTOS,
-        training={"input_size": 64, "epochs": 20, "batch_size": 32},
+        training={"input_size": 64, "epochs": 24, "batch_size": 32},
         metric="top1",
         figure="top-1",
         min_score=0.95,
@@ -169,7 +169,7 @@ CHAPTERS = (
         training={
             **_ON_A_BACKBONE,
             "input_size": 64,
-            "head_epochs": 5,
+            "head_epochs": 4,
             "learning_rate": 1e-2,
             "epochs": 0,
         },
