@@ -9,6 +9,7 @@ import numpy as np
 
 from edgevision.graph.flatbuffer import ModelEditor, create_empty_model
 from edgevision.graph.flatbuffer_packing import load_schema
+from edgevision.graph.flexbuffers import write_numbers
 from edgevision.graph.tflite import locate_buffers, open_model
 from edgevision.specs import Quantization
 
@@ -113,7 +114,19 @@ def build_detector(*, num_boxes: int = 10) -> bytes:
         "CUSTOM:TFLite_Detection_PostProcess",
         [boxes, scores, anchors],
         outputs,
-        custom_options=b"options",
+        custom_options=write_numbers(
+            {
+                "max_detections": 3,
+                "max_classes_per_detection": 1,
+                "nms_score_threshold": 0.0,
+                "nms_iou_threshold": 0.5,
+                "num_classes": 2,
+                "y_scale": 10.0,
+                "x_scale": 10.0,
+                "h_scale": 5.0,
+                "w_scale": 5.0,
+            }
+        ),
     )
     editor.set_inputs([boxes, scores])
     editor.set_outputs(outputs[::-1])
