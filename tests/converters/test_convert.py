@@ -223,13 +223,13 @@ convert({str(models / "tiny.keras")!r}, {str(tmp_path / "m.onnx")!r})
     assert (done.stdout, done.stderr) == ("", "")
 
 
-@pytest.mark.parametrize("suffix", [".tflite", ".onnx"])
 @pytest.mark.parametrize(
-    ("name", "pixels"),
+    ("name", "pixels", "suffix"),
     [
-        ("mobilenet_v1_0.25_224_imagenet", {"mean": 127.5, "std": 127.5}),
-        ("vww_96", {"mean": 0, "std": 255}),
-        ("resnet8_cifar10", {"mean": 0, "std": 1}),
+        ("mobilenet_v1_0.25_224_imagenet", {"mean": 127.5, "std": 127.5}, ".tflite"),
+        ("mobilenet_v1_0.25_224_imagenet", {"mean": 127.5, "std": 127.5}, ".onnx"),
+        ("vww_96", {"mean": 0, "std": 255}, ".tflite"),
+        ("resnet8_cifar10", {"mean": 0, "std": 1}, ".onnx"),
     ],
 )
 def test_real_keras_2_files(
