@@ -169,7 +169,7 @@ CHAPTERS = (
         training={
             **_ON_A_BACKBONE,
             "input_size": 64,
-            "head_epochs": 4,
+            "head_epochs": 7,
             "learning_rate": 1e-2,
             "epochs": 0,
         },
