@@ -212,9 +212,8 @@ def _benchmark(terminal: Terminal, chapters: list[ChapterPaths]) -> BenchmarkRep
             for paths in chapters
         ]
     rows = tuple(row for report in reports for row in report.rows)
-    warnings = tuple(dict.fromkeys(text for report in reports for text in report.warnings))
     data = str(chapters[0].folder / "data")
-    return replace(reports[0], rows=rows, warnings=warnings, data=data)
+    return replace(reports[0], rows=rows, data=data)
 
 
 def _judge(
