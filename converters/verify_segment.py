@@ -16,6 +16,7 @@ from edgevision.converters.verify_results import (
     describe_failure,
 )
 from edgevision.converters.verify_sides import Side, compare_contracts, iterate_images
+from edgevision.data.mask_annotations import IGNORED
 from edgevision.data.masks import MaskDataset
 from edgevision.errors import DataError
 from edgevision.metrics.segmentation import SegmentationCounts
@@ -23,7 +24,6 @@ from edgevision.runtime.results import Segmentation
 from edgevision.runtime.segment import Segmenter
 from edgevision.specs import Progress
 
-_IGNORED = 255
 # Where nobody says how many classes a map of class numbers has.
 _MOST_CLASSES = 255
 
@@ -113,4 +113,4 @@ def _count(
             received=f"mask {truth.shape}, image {answer.mask.shape}",
             remedy="resize the mask without interpolation",
         )
-    counts.add(answer.mask, np.where(seen, truth, _IGNORED), ignore_index=_IGNORED)
+    counts.add(answer.mask, np.where(seen, truth, IGNORED), ignore_index=IGNORED)

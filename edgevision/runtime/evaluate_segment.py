@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevision.data.ahead import map_ahead
+from edgevision.data.mask_annotations import IGNORED
 from edgevision.errors import DataError
 from edgevision.metrics.segmentation import SegmentationCounts
 from edgevision.runtime.evaluate_detect import check_classes
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from edgevision.data.masks import MaskDataset
 
 _STAGE = "evaluating"
-_IGNORED = 255
 _FIGURES = ("pixel_accuracy", "mean_iou", "mean_dice")
 
 
@@ -105,9 +105,9 @@ def evaluate_segmenter(
     truths = map_ahead(dataset.load_mask, range(len(dataset)), threads=1)
     unseen = 0
     for done, (answer, truth) in enumerate(zip(answers, truths, strict=True)):
-        hidden = _check_size(answer, truth, dataset.files[done]) & (truth != _IGNORED)
+        hidden = _check_size(answer, truth, dataset.files[done]) & (truth != IGNORED)
         unseen += int(hidden.sum())
-        counts.add(answer.mask, np.where(hidden, np.uint8(_IGNORED), truth), ignore_index=_IGNORED)
+        counts.add(answer.mask, np.where(hidden, np.uint8(IGNORED), truth), ignore_index=IGNORED)
         if progress:
             progress(_STAGE, done + 1, len(dataset))
     if not counts.num_pixels:

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevision.backends import import_backend
-
-IGNORED = 255
-"""The value of pixels that count as no class."""
+from edgevision.data.mask_annotations import IGNORED
 
 _SMOOTH = 1.0
 

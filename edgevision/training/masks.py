@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevision.contract import Preprocessing
+from edgevision.data.mask_annotations import IGNORED
 from edgevision.data.masks import MaskDataset, resize_mask
 from edgevision.errors import DataError
 from edgevision.threads import count_cores
-from edgevision.training.mask_losses import IGNORED
 from edgevision.training.pixels import MEMORY_LIMIT_BYTES
 
 Mask = NDArray[np.uint8]

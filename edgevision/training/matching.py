@@ -6,7 +6,7 @@ half learns it, and every object has at least its best anchor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,13 @@ class Matcher:
     anchors: Floats
     box_scales: tuple[float, float, float, float]
     min_iou: float = 0.5
+    _corners: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Every image of every step is matched with the same anchors.
+        centers, halves = self.anchors[:, :2], self.anchors[:, 2:] / 2
+        corners = np.concatenate((centers - halves, centers + halves), axis=1)
+        object.__setattr__(self, "_corners", corners)
 
     def __call__(
         self, boxes: Floats, classes: NDArray[np.int64], ignored: NDArray[np.bool_]
@@ -51,13 +58,12 @@ class Matcher:
         """
         labels = np.full(len(self.anchors), BACKGROUND, np.int32)
         encodings = np.zeros((len(self.anchors), 4), np.float32)
-        corners = self._corners()
         if ignored.any():
-            overlap = box_iou(corners, boxes[ignored]).max(axis=1)
+            overlap = box_iou(self._corners, boxes[ignored]).max(axis=1)
             labels[overlap >= self.min_iou] = IGNORED
         learned = np.flatnonzero(~ignored)
         if len(learned):
-            chosen = self._assign(box_iou(corners, boxes[learned]))
+            chosen = self._assign(box_iou(self._corners, boxes[learned]))
             positive = np.flatnonzero(chosen >= 0)
             objects = learned[chosen[positive]]
             labels[positive] = classes[objects] + 1
@@ -77,7 +83,3 @@ class Matcher:
             if overlaps[target] > 0:
                 chosen[forced[target]] = target
         return chosen
-
-    def _corners(self) -> Floats:
-        centers, halves = self.anchors[:, :2], self.anchors[:, 2:] / 2
-        return np.concatenate((centers - halves, centers + halves), axis=1)

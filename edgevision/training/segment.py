@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgevision.backends import import_backend
+from edgevision.data.mask_annotations import IGNORED
 from edgevision.errors import DataError
 from edgevision.metrics.segmentation import SegmentationCounts
 from edgevision.training.augment import (
@@ -21,7 +22,7 @@ from edgevision.training.augment import (
 )
 from edgevision.training.dense import DenseJob
 from edgevision.training.learner import Batch, Learner
-from edgevision.training.mask_losses import IGNORED, balance_pixels, measure_mask_loss
+from edgevision.training.mask_losses import balance_pixels, measure_mask_loss
 from edgevision.training.masks import MaskStore, load_masks
 from edgevision.training.pipeline import MARGIN, pick_in_order, stream_steps
 from edgevision.training.pixels import PixelStore, normalize

@@ -5,8 +5,8 @@ from math import log, sqrt
 import numpy as np
 import pytest
 
+from edgevision.data.mask_annotations import IGNORED
 from edgevision.training.mask_losses import (
-    IGNORED,
     balance_pixels,
     measure_dice_loss,
     measure_mask_loss,

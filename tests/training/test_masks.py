@@ -7,10 +7,10 @@ import pytest
 from annotated import add_image, add_mask
 
 from edgevision.contract import Preprocessing
+from edgevision.data.mask_annotations import IGNORED
 from edgevision.data.masks import MaskDataset, read_masks
 from edgevision.errors import DataError
 from edgevision.training import masks
-from edgevision.training.mask_losses import IGNORED
 from edgevision.training.masks import MaskStore, load_masks
 
 SIZE = (4, 6)
