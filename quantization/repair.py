@@ -8,21 +8,21 @@ network's; otherwise it stays as the engine made it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from edgevision.graph.flatbuffer import replace_constants
-from edgevision.graph.graph import Op, Tensor
+from edgevision.graph.graph import Op
 from edgevision.graph.tflite import read_tflite
-from edgevision.quantization.bias import correct_layer, store_bias
+from edgevision.quantization.answers import quantize_images
+from edgevision.quantization.bias import store_bias
 from edgevision.quantization.blas import use_single_thread
 from edgevision.quantization.diagnose import LayerReport, describe_layer
 from edgevision.quantization.layers import (
     Layer,
-    LayerStep,
     build_layer,
     find_layers,
     get_activations,
@@ -32,37 +32,15 @@ from edgevision.quantization.layers import (
     restore_weights,
 )
 from edgevision.quantization.moments import Activation, measure_moments
-from edgevision.quantization.rounding import round_layer
-from edgevision.quantization.walk import Walk, run_images
+from edgevision.quantization.steps import LAYER_STEPS, Step, StepReport
+from edgevision.quantization.walk import Walk
 from edgevision.runtime.classify import dequantize
 from edgevision.specs import Progress
 
 Array = np.ndarray[Any, Any]
 
-# The order matters: the bias answers to the weights as rounded.
-STEPS: Mapping[str, LayerStep] = {"rounding": round_layer, "bias_correction": correct_layer}
-
 # Enough to tell which of two versions of a layer is better, and how good it is.
 _CHECKED_IMAGES = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepReport:
-    """What one repair step did.
-
-    Attributes:
-        step: Its name.
-        layers: Layers that it changed for the better.
-        seconds: Time it took.
-    """
-
-    step: str
-    layers: int
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values."""
-        return {"step": self.step, "layers": self.layers, "seconds": round(self.seconds, 3)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -88,7 +66,7 @@ def repair_network(
     models: tuple[bytes, bytes],
     images: Array,
     *,
-    steps: tuple[str, ...] = tuple(STEPS),
+    steps: Sequence[Step] = tuple(LAYER_STEPS),
     threads: int = 1,
     progress: Progress | None = None,
 ) -> Repaired:
@@ -97,7 +75,7 @@ def repair_network(
     Args:
         models: The float ``.tflite``, and what the engine made of it.
         images: (N, *input shape) float32, inputs of the float network.
-        steps: Names from ``STEPS`` in the order of that table; none only measures the layers.
+        steps: Those of ``LAYER_STEPS`` to apply; none only measures the layers.
         threads: Interpreters that share the images.
         progress: Called after every layer.
 
@@ -114,30 +92,6 @@ def repair_network(
     return session.finish(models[1])
 
 
-def run_network(model: bytes, images: Array, *, threads: int = 1) -> tuple[Array, ...]:
-    """Return what a network answers to float inputs: (N, …) float32 for each output."""
-    graph = read_tflite(model)
-    stored = quantize_images(images, graph.tensors[graph.inputs[0]])
-    tensors = [graph.tensors[t] for t in graph.outputs]
-    results = [np.empty((len(images), *t.shape), t.dtype) for t in tensors]
-    run_images(model, [stored], results, threads=threads)
-    pairs = zip(results, tensors, strict=True)
-    return tuple(dequantize(values, tensor.quantization) for values, tensor in pairs)
-
-
-def quantize_images(images: Array, tensor: Tensor) -> Array:
-    """Bring float inputs to the dtype of a network's input."""
-    if tensor.quantization is None:
-        return images
-    info = np.iinfo(tensor.dtype)
-    scale = np.float32(tensor.quantization.scales[0])
-    zero = tensor.quantization.zero_points[0]
-    stored = np.empty(images.shape, tensor.dtype)
-    for image, out in zip(images, stored, strict=True):  # one by one: small temporaries
-        out[...] = np.clip(np.rint(image / scale) + zero, info.min, info.max)
-    return stored
-
-
 def _pair_layers(session: _Session) -> list[tuple[Op, Op]]:
     """Match the layers of both networks: the engine keeps their order and adds none."""
     float_ops, ops = find_layers(session.float_walk.graph), find_layers(session.walk.graph)
@@ -150,16 +104,16 @@ class _Session:
     """Both networks on their way, and the constants that were changed so far."""
 
     def __init__(
-        self, models: tuple[bytes, bytes], images: Array, steps: tuple[str, ...], threads: int
+        self, models: tuple[bytes, bytes], images: Array, steps: Sequence[Step], threads: int
     ) -> None:
         quantized = read_tflite(models[1])
         tensor = quantized.tensors[quantized.inputs[0]]
         self.float_walk = Walk(models[0], images, threads)
         self.walk = Walk(models[1], quantize_images(images, tensor), threads)
-        self._steps = steps
+        self._steps = [step for step in LAYER_STEPS if step in steps]
         self._constants: dict[int, Array] = {}
         self._reports: list[LayerReport] = []
-        self._seconds = dict.fromkeys(steps, 0.0)
+        self._seconds = dict.fromkeys(self._steps, 0.0)
         self._num_repaired = 0
 
     def visit(self, ops: tuple[Op, Op]) -> None:
@@ -198,7 +152,7 @@ class _Session:
         layer = self._describe(ops, expected)
         for name in self._steps:
             start = time.perf_counter()
-            layer = STEPS[name](layer)
+            layer = LAYER_STEPS[name](layer)
             self._seconds[name] += time.perf_counter() - start
         constants = self._store(layer)
         target = ops[1].outputs[0]

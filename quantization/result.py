@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevision.quantization.diagnose import LayerReport, OutputReport
-from edgevision.quantization.repair import StepReport
+from edgevision.quantization.steps import StepReport
 from edgevision.specs import Scheme
 
 METRIC_NAMES = {"top1": "top-1", "map": "mAP", "mean_iou": "mean IoU"}

@@ -37,17 +37,15 @@ from edgevision.specs import Scheme
 
 Array = np.ndarray[Any, Any]
 
-STEPS = ("bias_correction", "rounding", "equalization", "logit_clipping")
-NONE = dict.fromkeys(STEPS, False)
 OURS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("edgevision: ranges", NONE),
-    ("+ bias correction", {**NONE, "bias_correction": True}),
-    ("+ rounding", {"equalization": False, "logit_clipping": False}),
-    ("+ equalization", {"logit_clipping": False}),
+    ("edgevision: ranges", {"steps": []}),
+    ("+ bias correction", {"steps": ["bias_correction"]}),
+    ("+ rounding", {"steps": ["rounding", "bias_correction"]}),
+    ("+ equalization", {"steps": ["activation_equalization", "rounding", "bias_correction"]}),
     ("+ logit clipping (int8)", {}),
-    ("int8-per-tensor, ranges", {"scheme": "int8-per-tensor", **NONE}),
+    ("int8-per-tensor, ranges", {"scheme": "int8-per-tensor", "steps": []}),
     ("int8-per-tensor", {"scheme": "int8-per-tensor"}),
-    ("int16x8, ranges", {"scheme": "int16x8", **NONE}),
+    ("int16x8, ranges", {"scheme": "int16x8", "steps": []}),
     ("int16x8", {"scheme": "int16x8"}),
     ("dynamic", {"scheme": "dynamic"}),
     ("float16", {"scheme": "float16"}),

@@ -40,6 +40,13 @@ def quantize_model(
         typer.Option("--calibration", help="Folder of typical images; labels are not needed."),
     ] = None,
     scheme: Annotated[Scheme, typer.Option("--scheme", help="What becomes integer.")] = Scheme.INT8,
+    steps: Annotated[
+        str | None,
+        typer.Option(
+            "--steps",
+            help="Repairs to apply, separated by commas, or none; by default all for the scheme.",
+        ),
+    ] = None,
     eval_data: Annotated[
         Path | None,
         typer.Option("--eval", help="Labelled images: accuracy of both files; for --max-drop too."),
@@ -67,6 +74,7 @@ def quantize_model(
             output,
             calibration=calibration,
             scheme=scheme,
+            steps=_parse_steps(steps),
             eval_data=eval_data,
             max_drop=max_drop,
             limit=limit,
@@ -84,6 +92,17 @@ def quantize_model(
         terminal.note(text)
     document = result.to_dict()
     terminal.finish(document, lambda console: _render(console, document, Path(model)))
+
+
+def _parse_steps(text: str | None) -> list[str] | None:
+    """Read names separated by commas.
+
+    >>> _parse_steps("rounding, bias_correction"), _parse_steps("none"), _parse_steps(None)
+    (['rounding', 'bias_correction'], [], None)
+    """
+    if text is None:
+        return None
+    return [] if text == "none" else [name.strip() for name in text.split(",")]
 
 
 def _render(console: Any, document: dict[str, Any], model: Path) -> None:

@@ -102,24 +102,9 @@ def test_reports_layers_and_repairs(float_file: Path, photos: Path, output: Path
 
 
 def test_steps_can_be_switched_off(float_file: Path, photos: Path, output: Path) -> None:
-    result = quantize(
-        float_file,
-        output,
-        calibration=photos,
-        equalization=False,
-        rounding=False,
-        bias_correction=False,
-        logit_clipping=False,
-    )
+    result = quantize(float_file, output, calibration=photos, steps=[])
     assert result.repairs == ()
-    only = quantize(
-        float_file,
-        output,
-        calibration=photos,
-        equalization=False,
-        rounding=False,
-        logit_clipping=False,
-    )
+    only = quantize(float_file, output, calibration=photos, steps=["bias_correction"])
     assert {repair.step for repair in only.repairs} <= {"bias_correction"}
 
 
@@ -403,9 +388,7 @@ def test_real_network_gains_from_repairs(real_data: Path, tmp_path: Path) -> Non
             output,
             calibration=real_data / "imagenet/calibration",
             limit=40,
-            equalization=wanted,
-            rounding=wanted,
-            bias_correction=wanted,
+            steps=None if wanted else [],
         )
         scores = [_score(path, images) for path in (model, output)]
         agreements.append(agreement(*scores))

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.graph.flatbuffer import replace_constants
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
-from edgevision.quantization.calibrate import ChannelRange, Ranges
+from edgevision.quantization.calibrate import ChannelRange
 from edgevision.quantization.layers import get_bias, get_weights
+from edgevision.quantization.network import Network
 
 Array = np.ndarray[Any, Any]
 
@@ -31,19 +31,16 @@ _MAX_FACTOR = 3.0
 _MARGIN = 1.1
 
 
-def equalize_activations(
-    model: bytes, graph: Graph, ranges: Ranges
-) -> tuple[bytes, dict[int, ChannelRange], int]:
+def equalize_activations(network: Network, _images: Array) -> tuple[Network, int]:
     """Scale channels between layers so that they share their tensor's range evenly.
 
     Args:
-        model: Bytes of a float ``.tflite``.
-        graph: The same model, read.
-        ranges: Range of every float activation.
+        network: With its ranges.
 
     Returns:
-        The equivalent model, its ranges, and the number of tensors that changed.
+        The equivalent network with its ranges, and the number of tensors that changed.
     """
+    graph, ranges = network.graph, network.ranges
     constants: dict[int, Array] = {}
     scaled = dict(ranges)
     changed = 0
@@ -58,7 +55,7 @@ def equalize_activations(
         seen = ranges[tensor]
         scaled[tensor] = ChannelRange(low=seen.low * factors, high=seen.high * factors)
         changed += 1
-    return (replace_constants(model, constants) if constants else model), scaled, changed
+    return network.with_constants(constants).with_ranges(scaled), changed
 
 
 def find_pairs(graph: Graph) -> Iterator[tuple[Op, Op]]:

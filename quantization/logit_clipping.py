@@ -16,8 +16,9 @@ from edgevision.graph.flatbuffer import extract_outputs
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
 from edgevision.metrics.classification import softmax
-from edgevision.quantization.calibrate import ChannelRange, Ranges
-from edgevision.quantization.repair import run_network
+from edgevision.quantization.answers import run_network
+from edgevision.quantization.calibrate import ChannelRange
+from edgevision.quantization.network import Network
 
 Array = np.ndarray[Any, Any]
 
@@ -27,28 +28,30 @@ _CODES = 255
 _MIN_IMAGES = 8
 
 
-def clip_logits(model: bytes, graph: Graph, images: Array, *, ranges: Ranges) -> Ranges:
+def clip_logits(network: Network, images: Array) -> tuple[Network, int]:
     """Narrow the ranges of what softmax operations read.
 
     Args:
-        model: Bytes of the float ``.tflite``.
-        graph: The same model, read.
+        network: With its ranges.
         images: (N, *input shape) float32 inputs.
-        ranges: Range of every float activation.
 
     Returns:
-        The ranges, narrower for the logits and the reshapes that they pass through.
+        The network with narrower ranges for the logits and the reshapes that they pass through,
+        and the number of tensors that changed.
     """
-    narrowed = dict(ranges)
+    narrowed = dict(network.ranges)
     if len(images) < _MIN_IMAGES:
-        return narrowed
-    for chain in find_logits(graph):
-        (logits,) = run_network(extract_outputs(model, [chain[0]]), images)
-        low = choose_low(logits.reshape(-1, logits.shape[-1]), *ranges[chain[0]].bounds())
+        return network, 0
+    changed = 0
+    for chain in find_logits(network.graph):
+        (logits,) = run_network(extract_outputs(network.model, [chain[0]]), images)
+        logits = logits.reshape(-1, logits.shape[-1])
+        low = choose_low(logits, *network.ranges[chain[0]].bounds())
         for tensor in chain:
-            seen = ranges[tensor]
+            seen = network.ranges[tensor]
+            changed += low > seen.bounds()[0]
             narrowed[tensor] = ChannelRange(low=np.maximum(seen.low, low), high=seen.high)
-    return narrowed
+    return network.with_ranges(narrowed), changed
 
 
 def find_logits(graph: Graph) -> list[tuple[int, ...]]:

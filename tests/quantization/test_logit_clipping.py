@@ -5,7 +5,8 @@ from tiny_models import build_classifier
 
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.calibrate import collect_ranges
-from edgevision.quantization.softmax import choose_low, clip_logits, find_logits
+from edgevision.quantization.logit_clipping import choose_low, clip_logits, find_logits
+from edgevision.quantization.network import Network
 
 
 def count_ties(logits: np.ndarray, low: float, high: float) -> int:
@@ -36,11 +37,14 @@ def test_only_the_logits_change() -> None:
     ranges = collect_ranges(model, graph, images)
     ((logits,),) = find_logits(graph)
     assert graph.tensors[logits].name == "scores"
-    narrowed = clip_logits(model, graph, images, ranges=ranges)
+    network = Network(model=model, graph=graph, ranges=ranges)
+    clipped, changed = clip_logits(network, images)
+    narrowed = clipped.ranges
+    assert changed == (narrowed[logits].bounds() != ranges[logits].bounds())
     assert all(narrowed[t] is ranges[t] for t in ranges if t != logits)
     assert narrowed[logits].bounds()[0] >= ranges[logits].bounds()[0]
     assert narrowed[logits].bounds()[1] == ranges[logits].bounds()[1]
-    assert clip_logits(model, graph, images[:3], ranges=ranges) == ranges
+    assert clip_logits(network, images[:3]) == (network, 0)
 
 
 def test_no_softmax() -> None:

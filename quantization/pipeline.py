@@ -1,0 +1,196 @@
+"""All steps in order, in memory: rewrites, ranges, float steps, engine, layer steps, guard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from edgevision.graph.detection_heads import name_outputs
+from edgevision.quantization.agreement import measure_agreement
+from edgevision.quantization.answers import run_network
+from edgevision.quantization.bias_room import leave_bias_room
+from edgevision.quantization.calibrate import collect_ranges, find_input_range
+from edgevision.quantization.diagnose import (
+    LayerReport,
+    OutputReport,
+    measure_error,
+    measure_outputs,
+    measure_total_sqnr_db,
+)
+from edgevision.quantization.engine import load_engine, run_engine
+from edgevision.quantization.images import CalibrationImages
+from edgevision.quantization.network import Network
+from edgevision.quantization.repair import Repaired, repair_network
+from edgevision.quantization.schemes import SchemeRow
+from edgevision.quantization.shared_ranges import share_ranges
+from edgevision.quantization.source import FloatModel
+from edgevision.quantization.steps import FLOAT_STEPS, LAYER_STEPS, REWRITES, Step, StepReport
+from edgevision.specs import Progress
+
+Array = np.ndarray[Any, Any]
+
+_GUARD_IMAGES = 64
+_NOTHING_GAINED = "the repairs brought nothing on the calibration images and were left out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to quantize.
+
+    Attributes:
+        row: The scheme.
+        steps: What is done to keep the float network's answers.
+        threads: CPU threads.
+        progress: Called while it works.
+    """
+
+    row: SchemeRow
+    steps: tuple[Step, ...] = ()
+    threads: int = 1
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Quantized:
+    """A quantized model in memory.
+
+    Attributes:
+        model: Bytes of the ``.tflite``, without the contract.
+        sqnr_db: Of all outputs, each in its own scale.
+        outputs: The same for each output.
+        agreement: Share of equal answers on the kept images.
+        layers: How each layer came out.
+        repairs: What was applied.
+        warnings: What a person should know.
+    """
+
+    model: bytes
+    sqnr_db: float | None = None
+    outputs: tuple[OutputReport, ...] = ()
+    agreement: float | None = None
+    layers: tuple[LayerReport, ...] = ()
+    repairs: tuple[StepReport, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def quantize_model(
+    source: FloatModel, images: CalibrationImages | None, options: Options
+) -> Quantized:
+    """Quantize in memory.
+
+    Args:
+        source: The float model.
+        images: Calibration images; ``None`` where the scheme needs none.
+        options: How.
+    """
+    network, rewrites = rewrite_network(source, options)
+    with ThreadPoolExecutor(1) as pool:
+        # The import takes a second, most of it beside the interpreter's work.
+        engine = pool.submit(load_engine)
+        if images is None:
+            engine.result()
+            model = run_engine(network.model, network.graph, options.row.scheme)
+            return Quantized(model=model, repairs=tuple(rewrites))
+        batches = images.iterate(network.graph, options.threads, options.progress)
+        ranges = collect_ranges(network.model, network.graph, batches)
+    quantized = _quantize_on(source, network.with_ranges(ranges), images.kept, engine, options)
+    return replace(quantized, repairs=(*rewrites, *quantized.repairs))
+
+
+def rewrite_network(source: FloatModel, options: Options) -> tuple[Network, list[StepReport]]:
+    """Bring a float network into the form whose ranges are measured."""
+    network = Network(model=source.data, graph=source.graph)
+    reports = list[StepReport]()
+    for step, rewrite in REWRITES.items():
+        if step in options.steps:
+            network, report = _apply(step, rewrite, network)
+            reports.extend(report)
+    return network, reports
+
+
+def prepare_network(
+    network: Network, images: Array, steps: Sequence[Step]
+) -> tuple[Network, list[StepReport]]:
+    """Apply the steps that change the float network or its ranges before the engine runs.
+
+    Args:
+        network: With its ranges.
+        images: (N, *input shape) float32.
+        steps: Those of ``FLOAT_STEPS`` to apply.
+    """
+    reports = list[StepReport]()
+    for step, change in FLOAT_STEPS.items():
+        if step in steps:
+            network, report = _apply(step, change, network, images)
+            reports.extend(report)
+    return network, reports
+
+
+def make_integer(source: FloatModel, network: Network, row: SchemeRow) -> bytes:
+    """Run the engine with a network's ranges; the input's is what all pixel values give."""
+    graph, ranges = network.graph, network.ranges
+    if not row.needs_ranges:
+        return run_engine(network.model, graph, row.scheme)
+    if row.activation_bits == 8:
+        ranges = leave_bias_room(graph, share_ranges(graph, ranges))
+    bounds = {index: seen.bounds() for index, seen in ranges.items()}
+    bounds[graph.inputs[0]] = find_input_range(source.contract.preprocessing)
+    return run_engine(network.model, graph, row.scheme, bounds=bounds)
+
+
+def _quantize_on(
+    source: FloatModel, network: Network, kept: Array, engine: Future[Any], options: Options
+) -> Quantized:
+    """Make the plain and the repaired model, and keep the one that follows the float one better."""
+    engine.result()
+    plain = make_integer(source, network, options.row)
+    prepared, reports = prepare_network(network, kept, options.steps)
+    quantized = make_integer(source, prepared, options.row) if reports else plain
+    repaired = repair_network(
+        (prepared.model, quantized),
+        kept,
+        steps=[step for step in LAYER_STEPS if step in options.steps],
+        threads=options.threads,
+        progress=options.progress,
+    )
+    reports.extend(repaired.steps)
+    if reports and _is_worse(repaired, plain, kept, options):
+        repaired = repair_network((network.model, plain), kept, steps=(), threads=options.threads)
+        return replace(_describe(source, network, repaired), warnings=(_NOTHING_GAINED,))
+    return replace(_describe(source, prepared, repaired), repairs=tuple(reports))
+
+
+def _apply(
+    step: Step, change: Callable[..., tuple[Network, int]], *arguments: Any
+) -> tuple[Network, list[StepReport]]:
+    """Apply a step; a report where it changed something."""
+    start = time.perf_counter()
+    network, changed = change(*arguments)
+    seconds = time.perf_counter() - start
+    return network, [StepReport(step=step, layers=changed, seconds=seconds)] if changed else []
+
+
+def _describe(source: FloatModel, network: Network, repaired: Repaired) -> Quantized:
+    """Measure a quantized network against the float one."""
+    expected, outputs = repaired.expected, repaired.outputs
+    answers, anchors = (expected, outputs), source.body.anchors
+    return Quantized(
+        model=repaired.model,
+        sqnr_db=measure_total_sqnr_db(expected, outputs),
+        outputs=measure_outputs(name_outputs(network.graph), expected, outputs),
+        agreement=measure_agreement(source.contract, network.graph, answers, anchors=anchors),
+        layers=repaired.layers,
+    )
+
+
+def _is_worse(repaired: Repaired, plain: bytes, kept: Array, options: Options) -> bool:
+    """Whether the repairs as a whole made the answers worse than the plain model's."""
+    some = slice(None, None, -(-len(kept) // _GUARD_IMAGES))
+    answers = run_network(plain, kept[some], threads=options.threads)
+    expected, outputs = ([v[some] for v in side] for side in (repaired.expected, repaired.outputs))
+    return measure_error(expected, outputs) > measure_error(expected, answers)

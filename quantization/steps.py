@@ -1,0 +1,112 @@
+"""The steps between a float network and an integer one, as a table.
+
+Each is a pure function in a file of its own; they compose, and each can be switched off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from edgevision.errors import InvalidConfigError
+from edgevision.quantization.activation_equalization import equalize_activations
+from edgevision.quantization.bias import correct_layer
+from edgevision.quantization.layers import LayerStep
+from edgevision.quantization.logit_clipping import clip_logits
+from edgevision.quantization.network import Network
+from edgevision.quantization.rounding import round_layer
+from edgevision.specs import Scheme, parse_choice
+
+Array = np.ndarray[Any, Any]
+
+Rewrite = Callable[[Network], tuple[Network, int]]
+"""Another form of the same float network, before ranges are measured, and how often it applied."""
+
+FloatStep = Callable[[Network, Array], tuple[Network, int]]
+"""From a network with ranges and some inputs (N, *input shape) to one, and what it changed."""
+
+
+class Step(StrEnum):
+    """What can be done to keep the float network's answers, in the order of application."""
+
+    ACTIVATION_EQUALIZATION = "activation_equalization"
+    LOGIT_CLIPPING = "logit_clipping"
+    ROUNDING = "rounding"
+    BIAS_CORRECTION = "bias_correction"
+
+
+_8_BIT = frozenset((Scheme.INT8, Scheme.INT8_PER_TENSOR))
+_INTEGER_WEIGHTS = _8_BIT | {Scheme.INT16X8, Scheme.DYNAMIC}
+
+APPLIES: Mapping[Step, frozenset[Scheme]] = {
+    Step.ACTIVATION_EQUALIZATION: frozenset((Scheme.INT8,)),
+    Step.LOGIT_CLIPPING: _8_BIT,
+    Step.ROUNDING: _INTEGER_WEIGHTS,
+    Step.BIAS_CORRECTION: _INTEGER_WEIGHTS,
+}
+"""The schemes that each step is for."""
+
+REWRITES: Mapping[Step, Rewrite] = {}
+"""Steps before the ranges are measured."""
+
+FLOAT_STEPS: Mapping[Step, FloatStep] = {
+    Step.ACTIVATION_EQUALIZATION: equalize_activations,
+    Step.LOGIT_CLIPPING: clip_logits,
+}
+"""Steps between the ranges and the engine."""
+
+# The order matters: the bias answers to the weights as rounded.
+LAYER_STEPS: Mapping[Step, LayerStep] = {
+    Step.ROUNDING: round_layer,
+    Step.BIAS_CORRECTION: correct_layer,
+}
+"""Steps behind the engine, layer by layer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """What one step did.
+
+    Attributes:
+        step: Which.
+        layers: Places or layers that it changed for the better.
+        seconds: Time it took.
+    """
+
+    step: str
+    layers: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {"step": self.step, "layers": self.layers, "seconds": round(self.seconds, 3)}
+
+
+def choose_steps(scheme: Scheme, names: Sequence[str] | None = None) -> tuple[Step, ...]:
+    """Return the steps to apply, in their order.
+
+    Args:
+        scheme: What becomes integer.
+        names: The steps that are wanted; by default every one that is for the scheme.
+
+    Raises:
+        InvalidConfigError: There is no such step, or it is not for the scheme.
+
+    >>> choose_steps(Scheme.INT8, ["bias_correction", "rounding"])
+    (<Step.ROUNDING: 'rounding'>, <Step.BIAS_CORRECTION: 'bias_correction'>)
+    """
+    fitting = [step for step in Step if scheme in APPLIES[step]]
+    if names is None:
+        return tuple(fitting)
+    wanted = {parse_choice(Step, name, "step") for name in names}
+    for step in wanted.difference(fitting):
+        raise InvalidConfigError(
+            f"{step} does nothing for this scheme",
+            received=f"scheme={scheme}",
+            remedy=f"leave it out; steps of {scheme}: {', '.join(fitting) or 'none'}",
+        )
+    return tuple(step for step in fitting if step in wanted)

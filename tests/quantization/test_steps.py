@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+
+from edgevision.errors import InvalidConfigError
+from edgevision.quantization.steps import (
+    APPLIES,
+    FLOAT_STEPS,
+    LAYER_STEPS,
+    REWRITES,
+    Step,
+    choose_steps,
+)
+from edgevision.specs import Scheme
+
+
+def test_every_step_has_one_place_and_a_scheme() -> None:
+    places = [*REWRITES, *FLOAT_STEPS, *LAYER_STEPS]
+    assert places == list(Step)
+    assert set(APPLIES) == set(Step)
+    assert all(APPLIES.values())
+
+
+def test_defaults_are_all_that_fit() -> None:
+    assert choose_steps(Scheme.INT8) == tuple(s for s in Step if Scheme.INT8 in APPLIES[s])
+    assert choose_steps(Scheme.FLOAT16) == tuple(s for s in Step if Scheme.FLOAT16 in APPLIES[s])
+    assert choose_steps(Scheme.INT8, []) == ()
+
+
+def test_unknown_and_unfitting_steps_are_refused() -> None:
+    with pytest.raises(InvalidConfigError, match="no such step"):
+        choose_steps(Scheme.INT8, ["polish"])
+    with pytest.raises(InvalidConfigError, match="does nothing"):
+        choose_steps(Scheme.DYNAMIC, ["logit_clipping"])
