@@ -56,6 +56,16 @@ class Scheme(StrEnum):
     FLOAT16 = "float16"
 
 
+class RangeMethod(StrEnum):
+    """How the range of an activation is chosen from the values seen."""
+
+    MINMAX = "minmax"
+    PERCENTILE = "percentile"
+    ENTROPY = "entropy"
+    MSE = "mse"
+    AUTO = "auto"
+
+
 class Device(StrEnum):
     """Where a model runs."""
 

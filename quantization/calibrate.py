@@ -7,7 +7,6 @@ equalization needs them.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +16,10 @@ import numpy as np
 from edgevision.contract import Preprocessing
 from edgevision.errors import CalibrationError
 from edgevision.graph.graph import Graph
-from edgevision.runtime.native_log import hide_announcements
+from edgevision.quantization.observe import Observer, list_activations, open_observer
 
 Array = np.ndarray[Any, Any]
 
-# XNNPACK and the plain kernels sum in another order; anything beyond this is a tensor that a
-# fused kernel never wrote.
-_SAME = 1e-2
 # Just beyond half a step at the smallest distance from the middle: see ``find_input_range``.
 _TIE_BREAK = 0.002
 
@@ -49,16 +45,13 @@ Ranges = Mapping[int, ChannelRange]
 """Range of every float activation by tensor index."""
 
 
-def collect_ranges(
-    model: bytes, graph: Graph, batches: Iterable[Array], *, threads: int = 1
-) -> dict[int, ChannelRange]:
+def collect_ranges(model: bytes, graph: Graph, batches: Iterable[Array]) -> dict[int, ChannelRange]:
     """Run a float model and record the range of every float activation, in one pass.
 
     Args:
         model: Bytes of the ``.tflite``.
         graph: The same model, read.
         batches: Input tensors, one image each.
-        threads: Of the interpreter.
 
     Returns:
         Ranges by tensor index; memory does not grow with the number of images.
@@ -66,15 +59,16 @@ def collect_ranges(
     Raises:
         CalibrationError: No images, or an activation is NaN or infinite; its layer is named.
     """
-    watched = _list_activations(graph)
-    observer: _Observer | None = None
+    watched = list_activations(graph)
+    extremes = _Extremes()
+    observer: Observer | None = None
     for batch in batches:
         if observer is None:
-            observer = _open_observer(model, graph, watched, batch=batch, threads=threads)
+            observer = open_observer(model, graph, watched, batch=batch, visit=extremes)
         observer.observe(batch)
     if observer is None:
         raise CalibrationError("calibration needs at least one image")
-    found = observer.found
+    found = extremes.found
     for index, seen in found.items():
         if not (np.isfinite(seen.low).all() and np.isfinite(seen.high).all()):
             raise CalibrationError(
@@ -139,86 +133,18 @@ def measure_channels(values: Array) -> tuple[Array, Array]:
     )
 
 
-class _Observer:
-    """Runs an interpreter that keeps all tensors, and records their extremes."""
+class _Extremes:
+    """Minima and maxima of the channels of every tensor that it is shown."""
 
-    def __init__(self, interpreter: Any, graph: Graph, watched: list[int]) -> None:
+    def __init__(self) -> None:
         self.found: dict[int, ChannelRange] = {}
-        self._interpreter = interpreter
-        self._input = graph.inputs[0]
-        self._watched = watched
 
-    def observe(self, batch: Array) -> None:
-        self._interpreter.set_tensor(self._input, batch)
-        self._interpreter.invoke()
-        for index in self._watched:
-            # A view: it must be gone before the next run, and is.
-            values = self._interpreter.tensor(index)()
-            if not values.size:
-                continue
-            low, high = measure_channels(values)
-            seen = self.found.get(index)
-            if seen is not None:
-                low, high = np.minimum(low, seen.low), np.maximum(high, seen.high)
-            self.found[index] = ChannelRange(low=low, high=high)
-
-    def read(self, index: int) -> Array:
-        values: Array = self._interpreter.get_tensor(index)
-        return values
-
-
-def _list_activations(graph: Graph) -> list[int]:
-    """List the float tensors that the network's operations write, and its inputs."""
-    written = [t for op in graph.ops for t in op.outputs if t >= 0]
-    every = dict.fromkeys((*graph.inputs, *written))
-    return [t for t in every if graph.tensors[t].dtype == "float32" and not _is_weight(graph, t)]
-
-
-def _is_weight(graph: Graph, index: int) -> bool:
-    """Whether a tensor only passes a constant on, as ``DEQUANTIZE`` of float16 weights does."""
-    producer = graph.producers.get(index)
-    if producer is None:
-        return graph.tensors[index].constant
-    return all(t.constant for t in graph.op_inputs(graph.ops[producer]))
-
-
-def _open_observer(
-    model: bytes, graph: Graph, watched: list[int], *, batch: Array, threads: int
-) -> _Observer:
-    """Open the model with XNNPACK where that writes every tensor, otherwise without."""
-    plain = _Observer(_open_interpreter(model, False, 1), graph, watched)
-    fast = _Observer(_open_interpreter(model, True, threads), graph, watched)
-    try:
-        fast.observe(batch)
-    except (RuntimeError, ValueError):  # a tensor without memory, or a kernel that refuses
-        return plain
-    plain.observe(batch)
-    alike = all(_is_close(fast.read(t), plain.read(t)) for t in watched)
-    return fast if alike else plain
-
-
-def _is_close(a: Array, b: Array) -> bool:
-    reach = float(np.abs(b).max(initial=0.0))
-    return bool(np.abs(a - b).max(initial=0.0) <= _SAME * max(reach, 1e-6))
-
-
-def _open_interpreter(model: bytes, xnnpack: bool, threads: int) -> Any:
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    resolver = OpResolverType.BUILTIN
-    if not xnnpack:
-        resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    with hide_announcements(), warnings.catch_warnings():
-        # It warns of the memory that all tensors take; that is what is wanted here.
-        warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors")
-        interpreter = Interpreter(
-            model_content=model,
-            num_threads=threads,
-            experimental_op_resolver_type=resolver,
-            experimental_preserve_all_tensors=True,
-        )
-        interpreter.allocate_tensors()
-    return interpreter
+    def __call__(self, index: int, values: Array) -> None:
+        low, high = measure_channels(values)
+        seen = self.found.get(index)
+        if seen is not None:
+            low, high = np.minimum(low, seen.low), np.maximum(high, seen.high)
+        self.found[index] = ChannelRange(low=low, high=high)
 
 
 def _pair(preprocessing: Preprocessing) -> list[tuple[float, float]]:

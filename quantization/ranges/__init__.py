@@ -1,0 +1,1 @@
+"""Ways to choose the range of an activation from how its values are distributed."""
