@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,13 @@ from edgevision.quantization.diagnose import (
 from edgevision.quantization.engine import load_engine, run_engine
 from edgevision.quantization.images import CalibrationImages
 from edgevision.quantization.network import Network
+from edgevision.quantization.ranges.narrow import RangeReport, narrow_ranges
 from edgevision.quantization.repair import Repaired, repair_network
 from edgevision.quantization.schemes import SchemeRow
 from edgevision.quantization.shared_ranges import share_ranges
 from edgevision.quantization.source import FloatModel
 from edgevision.quantization.steps import FLOAT_STEPS, LAYER_STEPS, REWRITES, Step, StepReport
-from edgevision.specs import Progress
+from edgevision.specs import Progress, RangeMethod
 
 Array = np.ndarray[Any, Any]
 
@@ -45,12 +46,14 @@ class Options:
     Attributes:
         row: The scheme.
         steps: What is done to keep the float network's answers.
+        ranges: How the ranges of activations are chosen.
         threads: CPU threads.
         progress: Called while it works.
     """
 
     row: SchemeRow
     steps: tuple[Step, ...] = ()
+    ranges: RangeMethod = RangeMethod.MINMAX
     threads: int = 1
     progress: Progress | None = None
 
@@ -66,6 +69,7 @@ class Quantized:
         agreement: Share of equal answers on the kept images.
         layers: How each layer came out.
         repairs: What was applied.
+        ranges: How the ranges were chosen.
         warnings: What a person should know.
     """
 
@@ -75,6 +79,7 @@ class Quantized:
     agreement: float | None = None
     layers: tuple[LayerReport, ...] = ()
     repairs: tuple[StepReport, ...] = ()
+    ranges: RangeReport = field(default_factory=RangeReport)
     warnings: tuple[str, ...] = ()
 
 
@@ -150,7 +155,9 @@ def _quantize_on(
     engine.result()
     plain = make_integer(source, network, options.row)
     prepared, reports = prepare_network(network, kept, options.steps)
-    quantized = make_integer(source, prepared, options.row) if reports else plain
+    prepared, chosen = _narrow(source, prepared, kept, options)
+    changed = bool(reports) or chosen.narrowed > 0
+    quantized = make_integer(source, prepared, options.row) if changed else plain
     repaired = repair_network(
         (prepared.model, quantized),
         kept,
@@ -159,10 +166,31 @@ def _quantize_on(
         progress=options.progress,
     )
     reports.extend(repaired.steps)
-    if reports and _is_worse(repaired, plain, kept, options):
+    if (changed or reports) and _is_worse(repaired, plain, kept, options):
         repaired = repair_network((network.model, plain), kept, steps=(), threads=options.threads)
-        return replace(_describe(source, network, repaired), warnings=(_NOTHING_GAINED,))
-    return replace(_describe(source, prepared, repaired), repairs=tuple(reports))
+        return replace(
+            _describe(source, network, repaired),
+            ranges=replace(chosen, narrowed=0),
+            warnings=(_NOTHING_GAINED,),
+        )
+    return replace(_describe(source, prepared, repaired), repairs=tuple(reports), ranges=chosen)
+
+
+def _narrow(
+    source: FloatModel, network: Network, kept: Array, options: Options
+) -> tuple[Network, RangeReport]:
+    """Narrow the ranges as the options say; ``auto`` tries them with the layers' repairs."""
+
+    def make(candidate: Network, images: Array) -> bytes:
+        quantized = make_integer(source, candidate, options.row)
+        return repair_network(
+            (candidate.model, quantized),
+            images,
+            steps=[step for step in LAYER_STEPS if step in options.steps],
+            threads=options.threads,
+        ).model
+
+    return narrow_ranges(network, kept, options.ranges, trial=make, threads=options.threads)
 
 
 def _apply(

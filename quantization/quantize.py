@@ -15,11 +15,12 @@ from edgevision.quantization.agreement import warn_of_collapse
 from edgevision.quantization.gate import check_drop, check_gate, compare_accuracy
 from edgevision.quantization.images import CalibrationImages
 from edgevision.quantization.pipeline import Options, quantize_model
+from edgevision.quantization.ranges.narrow import choose_method
 from edgevision.quantization.result import QuantizationResult
 from edgevision.quantization.schemes import SCHEMES
 from edgevision.quantization.source import FloatModel, check_output, open_source
 from edgevision.quantization.steps import choose_steps
-from edgevision.specs import Progress, Scheme, parse_choice
+from edgevision.specs import Progress, RangeMethod, Scheme, parse_choice
 from edgevision.threads import resolve_threads
 
 FEW_IMAGES = 20
@@ -36,6 +37,7 @@ def quantize(
     max_drop: float | None = None,
     limit: int | None = None,
     steps: Sequence[str] | None = None,
+    ranges: str = RangeMethod.MINMAX,
     skip_broken: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -60,6 +62,9 @@ def quantize(
         limit: Use at most this many calibration images, evenly spaced.
         steps: Names of ``Step``, what is done to keep the accuracy; by default everything that is
             for the scheme, an empty list nothing.
+        ranges: How the ranges of 8-bit activations are chosen: ``minmax``, the true extremes;
+            ``percentile``, ``entropy`` or ``mse``, which give up rare peaks for finer steps; or
+            ``auto``, the best of them for each tensor where that helps the whole network.
         skip_broken: Leave out images that can not be decoded, instead of failing.
         threads: CPU threads; by default the usable physical cores, at most 4.
         progress: Called while it works.
@@ -86,6 +91,7 @@ def quantize(
     options = Options(
         row=row,
         steps=choose_steps(row.scheme, steps),
+        ranges=choose_method(row, ranges),
         threads=resolve_threads(threads),
         progress=progress,
     )
@@ -116,6 +122,7 @@ def quantize(
         agreement=quantized.agreement,
         layers=quantized.layers,
         repairs=quantized.repairs,
+        ranges=quantized.ranges,
         warnings=(
             *_warn_of_source(source, images),
             *quantized.warnings,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgevision.quantization.diagnose import LayerReport, OutputReport
+from edgevision.quantization.ranges.narrow import RangeReport
 from edgevision.quantization.steps import StepReport
 from edgevision.specs import Scheme
 
@@ -66,6 +67,7 @@ class QuantizationResult:
             ``None`` without images, or where the float model finds nothing.
         layers: How every layer with weights came out; empty without images.
         repairs: The steps that were applied.
+        ranges: How the ranges of activations were chosen.
         warnings: What a person should know, one sentence each.
         num_images: Calibration images that were used.
         skipped: Broken images that were left out, each with the reason.
@@ -80,6 +82,7 @@ class QuantizationResult:
     agreement: float | None = None
     layers: tuple[LayerReport, ...] = ()
     repairs: tuple[StepReport, ...] = ()
+    ranges: RangeReport = field(default_factory=RangeReport)
     warnings: tuple[str, ...] = ()
     num_images: int = 0
     skipped: tuple[tuple[Path, str], ...] = ()
@@ -96,6 +99,7 @@ class QuantizationResult:
             "agreement": self.agreement,
             "layers": [layer.to_dict() for layer in self.layers],
             "repairs": [step.to_dict() for step in self.repairs],
+            "ranges": self.ranges.to_dict(),
             "warnings": list(self.warnings),
             "num_images": self.num_images,
             "skipped": [{"file": str(file), "reason": reason} for file, reason in self.skipped],

@@ -19,7 +19,7 @@ from edgevision.cli.options import (
     parse_values,
 )
 from edgevision.cli.terminal import Terminal, create_table
-from edgevision.specs import Scheme
+from edgevision.specs import RangeMethod, Scheme
 from edgevision.units import format_bytes
 
 WORST_LAYERS_SHOWN = 5
@@ -47,6 +47,10 @@ def quantize_model(
             help="Repairs to apply, separated by commas, or none; by default all for the scheme.",
         ),
     ] = None,
+    ranges: Annotated[
+        RangeMethod,
+        typer.Option("--ranges", help="How the ranges of 8-bit activations are chosen."),
+    ] = RangeMethod.MINMAX,
     eval_data: Annotated[
         Path | None,
         typer.Option("--eval", help="Labelled images: accuracy of both files; for --max-drop too."),
@@ -75,6 +79,7 @@ def quantize_model(
             calibration=calibration,
             scheme=scheme,
             steps=_parse_steps(steps),
+            ranges=ranges,
             eval_data=eval_data,
             max_drop=max_drop,
             limit=limit,
@@ -115,6 +120,12 @@ def _render(console: Any, document: dict[str, Any], model: Path) -> None:
     )
     for repair in document["repairs"]:
         console.print(f"  {repair['step']}: {repair['layers']} layers, {repair['seconds']:.1f} s")
+    if document["ranges"]["narrowed"]:
+        chosen = document["ranges"]
+        console.print(
+            f"  ranges by {chosen['method']}: {chosen['narrowed']} narrowed, "
+            f"{chosen['seconds']:.1f} s"
+        )
     if document.get("accuracy"):
         figures = document["accuracy"]
         name = METRIC_NAMES[figures["metric"]]

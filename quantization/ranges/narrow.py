@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from edgevision.graph.graph import Graph, Op
+from edgevision.errors import InvalidConfigError
+from edgevision.graph.graph import Op
 from edgevision.graph.ops import OpKind
+from edgevision.quantization.answers import run_network
 from edgevision.quantization.calibrate import ChannelRange, Ranges
+from edgevision.quantization.logit_clipping import find_logits
+from edgevision.quantization.network import Network
 from edgevision.quantization.ranges.auto import (
     MIN_IMAGES,
     choose_ends,
@@ -21,13 +26,17 @@ from edgevision.quantization.ranges.entropy import find_entropy_range
 from edgevision.quantization.ranges.histogram import Histogram, collect_histograms
 from edgevision.quantization.ranges.mse import find_mse_range
 from edgevision.quantization.ranges.percentile import find_percentile_range
-from edgevision.quantization.repair import run_network
-from edgevision.quantization.softmax import find_logits
-from edgevision.specs import RangeMethod
+from edgevision.quantization.schemes import SchemeRow
+from edgevision.specs import RangeMethod, parse_choice
 
 Array = np.ndarray[Any, Any]
 RangeRule = Callable[[Histogram, int], tuple[float, float]]
 Bounds = Mapping[int, tuple[float, float]]
+Trial = Callable[[Network, Array], bytes]
+"""Makes an integer network from a float one and some of the images."""
+
+STEPS = 255
+"""Distances between the ends of an 8-bit range; finer integers gain nothing by clipping."""
 
 RULES: Mapping[RangeMethod, RangeRule] = {
     RangeMethod.PERCENTILE: find_percentile_range,
@@ -46,72 +55,92 @@ _PASSING = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Measured:
-    """A float network, what was seen of it, and how its integer form is made.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RangeReport:
+    """How the ranges of activations were chosen.
 
     Attributes:
-        model: Bytes of the float ``.tflite``, equalized where that is wanted.
-        graph: The same model, read.
+        method: How.
+        narrowed: Tensors whose range is narrower than the extremes for it.
+        seconds: Time it took.
+    """
+
+    method: RangeMethod = RangeMethod.MINMAX
+    narrowed: int = 0
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {
+            "method": str(self.method),
+            "narrowed": self.narrowed,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def choose_method(row: SchemeRow, name: str) -> RangeMethod:
+    """Return the method of that name, if it is for the scheme.
+
+    Raises:
+        InvalidConfigError: There is no such method, or activations do not have 8 bits.
+    """
+    method = parse_choice(RangeMethod, name, "ranges")
+    if method is not RangeMethod.MINMAX and row.activation_bits != 8:
+        raise InvalidConfigError(
+            "ranges are narrowed for 8-bit activations only",
+            received=f"ranges={method} scheme={row.scheme}",
+            remedy="leave it out, or take --scheme int8",
+        )
+    return method
+
+
+def narrow_ranges(
+    network: Network, images: Array, method: RangeMethod, *, trial: Trial, threads: int = 1
+) -> tuple[Network, RangeReport]:
+    """Narrow the ranges of 8-bit activations by one method; ``minmax`` changes nothing.
+
+    Args:
+        network: With the true extremes of its activations; equalized where that is wanted.
         images: (N, *input shape) float32 inputs.
-        ranges: True extremes of every float activation of this model.
-        steps: Distances between the integers' ends: 255 for 8 bits.
-        trial: Makes the quantized model from ranges and images; only ``auto`` needs it.
+        method: How.
+        trial: Makes an integer network; only ``auto`` needs it.
         threads: Interpreters that share the images.
     """
-
-    model: bytes
-    graph: Graph
-    images: Array
-    ranges: Ranges
-    steps: int
-    trial: Callable[[Ranges, Array], bytes]
-    threads: int = 1
-
-
-def narrow_ranges(measured: Measured, method: RangeMethod) -> tuple[Ranges, int]:
-    """Narrow the ranges of activations by one method; ``minmax`` changes nothing.
-
-    Returns:
-        The ranges, and how many tensors were narrowed.
-    """
     if method is RangeMethod.MINMAX:
-        return measured.ranges, 0
+        return network, RangeReport()
+    start = time.perf_counter()
     if method is RangeMethod.AUTO:
-        return _choose_ranges(measured)
-    found = find_narrower(_count(measured, measured.images), method, measured.steps)
-    return apply_bounds(measured.ranges, found), len(found)
-
-
-def _choose_ranges(measured: Measured) -> tuple[Ranges, int]:
-    """Choose the rule of each tensor, and try the whole on images that had no part in it."""
-    ranges, fitted, held = measured.ranges, measured.images[::2], measured.images[1::2]
-    if len(held) < MIN_IMAGES:
-        return ranges, 0
-    seen = _count(measured, fitted)
-    options = {t: [RULES[m](h, measured.steps) for m in RULES] for t, h in seen.items()}
-    found = choose_ends(_count(measured, held), options, measured.steps)
-    if not found:
-        return ranges, 0
-    narrowed = apply_bounds(ranges, found)
-    expected = run_network(measured.model, held, threads=measured.threads)
-    errors = []
-    for candidate in (narrowed, ranges):
-        quantized = measured.trial(candidate, fitted)
-        answers = run_network(quantized, held, threads=measured.threads)
-        errors.append(measure_image_errors(expected, answers))
-    return (narrowed, len(found)) if is_better(*errors) else (ranges, 0)
-
-
-def _count(measured: Measured, images: Array) -> dict[int, Histogram]:
-    tensors = list_narrowable(measured.graph, measured.ranges)
-    return collect_histograms(
-        measured.model,
-        measured.graph,
-        images,
-        bounds={t: measured.ranges[t].bounds() for t in tensors},
-        threads=measured.threads,
+        found = _choose_bounds(network, images, trial, threads)
+    else:
+        found = find_narrower(_count(network, images, threads), method, STEPS)
+    seconds = time.perf_counter() - start
+    return (
+        network.with_ranges(apply_bounds(network.ranges, found)),
+        RangeReport(method=method, narrowed=len(found), seconds=seconds),
     )
+
+
+def _choose_bounds(network: Network, images: Array, trial: Trial, threads: int) -> Bounds:
+    """Choose the rule of each tensor, and try the whole on images that had no part in it."""
+    fitted, held = images[::2], images[1::2]
+    if len(held) < MIN_IMAGES:
+        return {}
+    seen = _count(network, fitted, threads)
+    options = {t: [rule(h, STEPS) for rule in RULES.values()] for t, h in seen.items()}
+    found = choose_ends(_count(network, held, threads), options, STEPS)
+    if not found:
+        return {}
+    expected = run_network(network.model, held, threads=threads)
+    errors = []
+    for ranges in (apply_bounds(network.ranges, found), network.ranges):
+        answers = run_network(trial(network.with_ranges(ranges), fitted), held, threads=threads)
+        errors.append(measure_image_errors(expected, answers))
+    return found if is_better(*errors) else {}
+
+
+def _count(network: Network, images: Array, threads: int) -> dict[int, Histogram]:
+    bounds = {t: network.ranges[t].bounds() for t in list_narrowable(network)}
+    return collect_histograms(network.model, network.graph, images, bounds=bounds, threads=threads)
 
 
 def find_narrower(seen: Mapping[int, Histogram], method: RangeMethod, steps: int) -> Bounds:
@@ -129,19 +158,19 @@ def find_narrower(seen: Mapping[int, Histogram], method: RangeMethod, steps: int
     return {t: ends for t, ends in chosen.items() if ends != (seen[t].low, seen[t].high)}
 
 
-def list_narrowable(graph: Graph, ranges: Ranges) -> list[int]:
+def list_narrowable(network: Network) -> list[int]:
     """List the activations whose range is open to choice.
 
     The input's is what pixels give, saturating functions have exact ends, what a softmax reads is
     narrowed by its own criterion, and what only passes values on has the range of its source.
     """
-    logits = {tensor for chain in find_logits(graph) for tensor in chain}
+    logits = {tensor for chain in find_logits(network.graph) for tensor in chain}
     return [
         tensor
-        for op in graph.ops
+        for op in network.graph.ops
         if not _is_fixed(op)
         for tensor in op.outputs
-        if tensor in ranges and tensor not in logits
+        if tensor in network.ranges and tensor not in logits
     ]
 
 

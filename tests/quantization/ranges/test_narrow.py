@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_models import build_classifier
+
+from edgevision.errors import InvalidConfigError
+from edgevision.graph.tflite import read_tflite
+from edgevision.quantization.calibrate import collect_ranges
+from edgevision.quantization.network import Network
+from edgevision.quantization.quantize import quantize
+from edgevision.quantization.ranges.narrow import (
+    RangeReport,
+    apply_bounds,
+    list_narrowable,
+    narrow_ranges,
+)
+from edgevision.specs import RangeMethod
+
+RULES = [RangeMethod.PERCENTILE, RangeMethod.ENTROPY, RangeMethod.MSE]
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    """Dim images, in which one value in ten thousand glares."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 0.1, (40, 1, 32, 32, 3)).astype(np.float32)
+    values[rng.random(values.shape) < 1e-4] = 9
+    return values
+
+
+@pytest.fixture(scope="module")
+def network(images: np.ndarray) -> Network:
+    model = build_classifier(num_classes=4, size=32, seed=3)
+    graph = read_tflite(model)
+    return Network(model=model, graph=graph, ranges=collect_ranges(model, graph, images))
+
+
+def refuse(candidate: Network, images: np.ndarray) -> bytes:
+    pytest.fail("only auto makes integer networks")
+
+
+def name_tensors(network: Network, tensors: list[int]) -> list[str]:
+    return [network.graph.tensors[t].name for t in tensors]
+
+
+def test_exact_ranges_are_left_alone(network: Network) -> None:
+    # Behind ReLU6 are "convolved"; "scores" are logits; "probabilities" come from a softmax.
+    assert name_tensors(network, list_narrowable(network)) == ["depthwise", "pooled"]
+
+
+@pytest.mark.parametrize("method", RULES)
+def test_methods_narrow_what_is_open(
+    method: RangeMethod, network: Network, images: np.ndarray
+) -> None:
+    narrowed, report = narrow_ranges(network, images, method, trial=refuse, threads=2)
+    assert report.method is method
+    changed = [
+        t for t in network.ranges if narrowed.ranges[t].bounds() != network.ranges[t].bounds()
+    ]
+    assert len(changed) == report.narrowed > 0
+    assert set(changed) <= set(list_narrowable(network))
+    for tensor in changed:
+        (low, high), (least, most) = (n.ranges[tensor].bounds() for n in (narrowed, network))
+        assert least <= low <= high <= most
+    assert narrowed.model == network.model
+
+
+def test_minmax_changes_nothing(network: Network, images: np.ndarray) -> None:
+    same, report = narrow_ranges(network, images, RangeMethod.MINMAX, trial=refuse)
+    assert same is network
+    assert report == RangeReport()
+
+
+def test_auto_takes_what_helps_the_answers(network: Network, images: np.ndarray) -> None:
+    tried = []
+
+    def pretend(candidate: Network, some: np.ndarray) -> bytes:
+        tried.append((candidate.ranges, len(some)))
+        return candidate.model
+
+    same, report = narrow_ranges(network, images, RangeMethod.AUTO, trial=pretend)
+    assert [count for _, count in tried] == [20, 20]
+    assert (report.method, report.narrowed) == (RangeMethod.AUTO, 0)  # equal answers: no gain
+    assert same.ranges == network.ranges
+    few, report = narrow_ranges(network, images[:8], RangeMethod.AUTO, trial=refuse)
+    assert report.narrowed == 0
+    assert few.ranges == network.ranges
+
+
+def test_channels_are_clipped_to_the_ends(network: Network) -> None:
+    (tensor, _) = list_narrowable(network)
+    clipped = apply_bounds(network.ranges, {tensor: (-0.1, 0.2)})
+    assert clipped[tensor].bounds() == pytest.approx((-0.1, 0.2))
+    assert clipped[tensor].low.shape == network.ranges[tensor].low.shape
+    assert all(clipped[t] is network.ranges[t] for t in network.ranges if t != tensor)
+
+
+@pytest.mark.parametrize("method", list(RangeMethod))
+def test_every_method_makes_a_file(
+    method: RangeMethod, float_file: Path, photos: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "o.tflite"
+    result = quantize(float_file, output, calibration=photos, ranges=method)
+    document = result.to_dict()
+    assert document["ranges"]["method"] == method
+    assert document["sqnr_db"] > 10
+    graph = read_tflite(output)
+    assert all(t.dtype != "float32" for t in graph.tensors)
+
+
+def test_other_methods_are_for_8_bits(float_file: Path, photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "o.tflite"
+    for scheme in ("int16x8", "dynamic", "float16"):
+        with pytest.raises(InvalidConfigError, match="8-bit activations only"):
+            quantize(float_file, output, calibration=photos, scheme=scheme, ranges="mse")
+        quantize(float_file, output, calibration=photos, scheme=scheme, ranges="minmax")
+    with pytest.raises(InvalidConfigError, match="median"):
+        quantize(float_file, output, calibration=photos, ranges="median")
