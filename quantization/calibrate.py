@@ -45,7 +45,27 @@ Ranges = Mapping[int, ChannelRange]
 """Range of every float activation by tensor index."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Calibration:
+    """What a float network held on all images.
+
+    Attributes:
+        ranges: Range of every float activation by tensor index.
+        lows: (N, T) float32, minimum of each tensor on each image, in the order of ``ranges``.
+        highs: (N, T) float32, the same of the maximum.
+    """
+
+    ranges: dict[int, ChannelRange]
+    lows: Array
+    highs: Array
+
+
 def collect_ranges(model: bytes, graph: Graph, batches: Iterable[Array]) -> dict[int, ChannelRange]:
+    """Run a float model and record the range of every float activation; see ``calibrate``."""
+    return calibrate(model, graph, batches).ranges
+
+
+def calibrate(model: bytes, graph: Graph, batches: Iterable[Array]) -> Calibration:
     """Run a float model and record the range of every float activation, in one pass.
 
     Args:
@@ -54,7 +74,7 @@ def collect_ranges(model: bytes, graph: Graph, batches: Iterable[Array]) -> dict
         batches: Input tensors, one image each.
 
     Returns:
-        Ranges by tensor index; memory does not grow with the number of images.
+        Ranges by tensor index, and two numbers of each tensor for every image.
 
     Raises:
         CalibrationError: No images, or an activation is NaN or infinite; its layer is named.
@@ -66,17 +86,18 @@ def collect_ranges(model: bytes, graph: Graph, batches: Iterable[Array]) -> dict
         if observer is None:
             observer = open_observer(model, graph, watched, batch=batch, visit=extremes)
         observer.observe(batch)
+        extremes.end_image()
     if observer is None:
         raise CalibrationError("calibration needs at least one image")
-    found = extremes.found
-    for index, seen in found.items():
+    for index, seen in extremes.found.items():
         if not (np.isfinite(seen.low).all() and np.isfinite(seen.high).all()):
             raise CalibrationError(
                 "an activation is NaN or infinite, so it has no range",
                 received=f"layer {name_tensor(graph, index)}",
                 remedy="check the model's weights and its mean and std",
             )
-    return found
+    history = np.array(extremes.history, np.float32)
+    return Calibration(ranges=extremes.found, lows=history[:, :, 0], highs=history[:, :, 1])
 
 
 def find_input_range(preprocessing: Preprocessing) -> tuple[float, float]:
@@ -138,13 +159,21 @@ class _Extremes:
 
     def __init__(self) -> None:
         self.found: dict[int, ChannelRange] = {}
+        self.history: list[list[tuple[float, float]]] = []
+        self._image: list[tuple[float, float]] = []
 
     def __call__(self, index: int, values: Array) -> None:
         low, high = measure_channels(values)
+        self._image.append((low.min(), high.max()))
         seen = self.found.get(index)
         if seen is not None:
             low, high = np.minimum(low, seen.low), np.maximum(high, seen.high)
         self.found[index] = ChannelRange(low=low, high=high)
+
+    def end_image(self) -> None:
+        """Note that all tensors of one image were shown."""
+        self.history.append(self._image)
+        self._image = []
 
 
 def _pair(preprocessing: Preprocessing) -> list[tuple[float, float]]:

@@ -13,6 +13,7 @@ from edgevision.data.images import list_images, spread_evenly
 from edgevision.data.preprocess import Preprocessor
 from edgevision.errors import CalibrationError, DataError
 from edgevision.graph.graph import Graph
+from edgevision.quantization.similarity import hash_pixels
 from edgevision.quantization.walk import measure_image_bytes
 from edgevision.specs import Progress
 
@@ -38,6 +39,7 @@ class CalibrationImages:
     Attributes:
         kept: Inputs that stay in memory, (N, *input shape) float32 once iterated over.
         skipped: Broken files with the reason.
+        hashes: (16,) uint8 of every image that was iterated over, from ``hash_pixels``.
         has_contrast: Whether any image, once iterated over, holds more than one colour.
 
     Raises:
@@ -63,6 +65,7 @@ class CalibrationImages:
         self.files = spread_evenly(files, limit)
         self.skipped: list[tuple[Path, str]] = []
         self.has_contrast = False
+        self.hashes: list[Array] = []
         self._preprocessor = preprocessor
         self._skip_broken = skip_broken
         self._kept: list[Array] = []
@@ -89,6 +92,7 @@ class CalibrationImages:
             on_broken=self._note_broken if self._skip_broken else None,
         )
         for index, image in pixels:
+            self.hashes.append(hash_pixels(image))
             self.has_contrast = self.has_contrast or bool(np.ptp(image, axis=(0, 1)).any())
             batch = self._preprocessor.normalize(image)
             if index in chosen or not self._kept:

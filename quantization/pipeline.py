@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from edgevision.graph.detection_heads import name_outputs
+from edgevision.quantization.advisor import CalibrationReport, review_calibration
 from edgevision.quantization.agreement import measure_agreement
 from edgevision.quantization.answers import run_network
 from edgevision.quantization.bias_room import leave_bias_room
-from edgevision.quantization.calibrate import collect_ranges, find_input_range
+from edgevision.quantization.calibrate import calibrate, find_input_range
 from edgevision.quantization.diagnose import (
     LayerReport,
     OutputReport,
@@ -70,6 +71,7 @@ class Quantized:
         layers: How each layer came out.
         repairs: What was applied.
         ranges: How the ranges were chosen.
+        calibration: What was seen of the images; ``None`` without.
         warnings: What a person should know.
     """
 
@@ -80,6 +82,7 @@ class Quantized:
     layers: tuple[LayerReport, ...] = ()
     repairs: tuple[StepReport, ...] = ()
     ranges: RangeReport = field(default_factory=RangeReport)
+    calibration: CalibrationReport | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -102,9 +105,16 @@ def quantize_model(
             model = run_engine(network.model, network.graph, options.row.scheme)
             return Quantized(model=model, repairs=tuple(rewrites))
         batches = images.iterate(network.graph, options.threads, options.progress)
-        ranges = collect_ranges(network.model, network.graph, batches)
-    quantized = _quantize_on(source, network.with_ranges(ranges), images.kept, engine, options)
-    return replace(quantized, repairs=(*rewrites, *quantized.repairs))
+        seen = calibrate(network.model, network.graph, batches)
+        review = review_calibration(network, images, seen, source.contract.preprocessing)
+    network = network.with_ranges(seen.ranges)
+    quantized = _quantize_on(source, network, images.kept, engine, options)
+    return replace(
+        quantized,
+        calibration=review,
+        repairs=(*rewrites, *quantized.repairs),
+        warnings=(*review.warnings, *quantized.warnings),
+    )
 
 
 def rewrite_network(source: FloatModel, options: Options) -> tuple[Network, list[StepReport]]:

@@ -23,9 +23,6 @@ from edgevision.quantization.steps import choose_steps
 from edgevision.specs import Progress, RangeMethod, Scheme, parse_choice
 from edgevision.threads import resolve_threads
 
-FEW_IMAGES = 20
-"""Below this many calibration images a warning is given."""
-
 
 def quantize(
     model: str | Path,
@@ -123,6 +120,7 @@ def quantize(
         layers=quantized.layers,
         repairs=quantized.repairs,
         ranges=quantized.ranges,
+        calibration=quantized.calibration,
         warnings=(
             *_warn_of_source(source, images),
             *quantized.warnings,
@@ -158,17 +156,6 @@ def _warn_of_source(source: FloatModel, images: CalibrationImages | None) -> lis
     if source.contract.assumed:
         names = ", ".join(name.rpartition(".")[2] for name in source.contract.assumed)
         found.append(f"the file does not state its {names}: assumed the usual values")
-    if images is not None and images.num_used < FEW_IMAGES:
-        count = images.num_used
-        found.append(
-            f"only {count} calibration image{'s' if count > 1 else ''}: ranges from fewer than "
-            f"{FEW_IMAGES} are uncertain, about 100 are good"
-        )
-    if images is not None and not images.has_contrast:
-        found.append(
-            "every calibration image is of one colour, so that ranges mean little: use photos like "
-            "those that the model will see"
-        )
     if images is not None and images.skipped:
         found.append(f"left out {len(images.skipped)} broken calibration images")
     return found

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgevision.quantization.advisor import CalibrationReport
 from edgevision.quantization.diagnose import LayerReport, OutputReport
 from edgevision.quantization.ranges.narrow import RangeReport
 from edgevision.quantization.steps import StepReport
@@ -68,6 +69,7 @@ class QuantizationResult:
         layers: How every layer with weights came out; empty without images.
         repairs: The steps that were applied.
         ranges: How the ranges of activations were chosen.
+        calibration: What was seen of the calibration images; ``None`` without.
         warnings: What a person should know, one sentence each.
         num_images: Calibration images that were used.
         skipped: Broken images that were left out, each with the reason.
@@ -83,6 +85,7 @@ class QuantizationResult:
     layers: tuple[LayerReport, ...] = ()
     repairs: tuple[StepReport, ...] = ()
     ranges: RangeReport = field(default_factory=RangeReport)
+    calibration: CalibrationReport | None = None
     warnings: tuple[str, ...] = ()
     num_images: int = 0
     skipped: tuple[tuple[Path, str], ...] = ()
@@ -100,6 +103,7 @@ class QuantizationResult:
             "layers": [layer.to_dict() for layer in self.layers],
             "repairs": [step.to_dict() for step in self.repairs],
             "ranges": self.ranges.to_dict(),
+            "calibration": self.calibration.to_dict() if self.calibration else None,
             "warnings": list(self.warnings),
             "num_images": self.num_images,
             "skipped": [{"file": str(file), "reason": reason} for file, reason in self.skipped],
