@@ -9,14 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 
 from edgevision.contract import Preprocessing
+from edgevision.data.ahead import map_ahead
 from edgevision.errors import CalibrationError
 from edgevision.graph.graph import Graph
-from edgevision.quantization.observe import Observer, list_activations, open_observer
+from edgevision.quantization.observe import (
+    Observer,
+    choose_count,
+    list_activations,
+    open_observers,
+)
 
 Array = np.ndarray[Any, Any]
 
@@ -65,13 +73,16 @@ def collect_ranges(model: bytes, graph: Graph, batches: Iterable[Array]) -> dict
     return calibrate(model, graph, batches).ranges
 
 
-def calibrate(model: bytes, graph: Graph, batches: Iterable[Array]) -> Calibration:
+def calibrate(
+    model: bytes, graph: Graph, batches: Iterable[Array], *, threads: int = 1
+) -> Calibration:
     """Run a float model and record the range of every float activation, in one pass.
 
     Args:
         model: Bytes of the ``.tflite``.
         graph: The same model, read.
         batches: Input tensors, one image each.
+        threads: Interpreters that share the images.
 
     Returns:
         Ranges by tensor index, and two numbers of each tensor for every image.
@@ -79,25 +90,30 @@ def calibrate(model: bytes, graph: Graph, batches: Iterable[Array]) -> Calibrati
     Raises:
         CalibrationError: No images, or an activation is NaN or infinite; its layer is named.
     """
-    watched = list_activations(graph)
-    extremes = _Extremes()
-    observer: Observer | None = None
-    for batch in batches:
-        if observer is None:
-            observer = open_observer(model, graph, watched, batch=batch, visit=extremes)
-        observer.observe(batch)
-        extremes.end_image()
-    if observer is None:
+    copies = (batch.copy() for batch in batches)  # the next one takes its place
+    first = next(copies, None)
+    if first is None:
         raise CalibrationError("calibration needs at least one image")
-    for index, seen in extremes.found.items():
-        if not (np.isfinite(seen.low).all() and np.isfinite(seen.high).all()):
-            raise CalibrationError(
-                "an activation is NaN or infinite, so it has no range",
-                received=f"layer {name_tensor(graph, index)}",
-                remedy="check the model's weights and its mean and std",
-            )
-    history = np.array(extremes.history, np.float32)
-    return Calibration(ranges=extremes.found, lows=history[:, :, 0], highs=history[:, :, 1])
+    watched = list_activations(graph)
+    parts = [_Extremes() for _ in range(choose_count(graph, watched, threads))]
+    observers = open_observers(model, graph, watched, batch=first, visits=parts)
+    free = SimpleQueue[tuple[Observer, _Extremes]]()
+    for pair in zip(observers, parts, strict=True):
+        free.put(pair)
+
+    def observe(batch: Array) -> list[tuple[float, float]]:
+        observer, extremes = free.get()
+        try:
+            observer.observe(batch)
+            return extremes.take_image()
+        finally:
+            free.put((observer, extremes))
+
+    history = list(map_ahead(observe, chain([first], copies), threads=len(parts)))
+    ranges = _merge_ranges([part.found for part in parts if part.found])
+    _check_finite(graph, ranges)
+    shown = np.array(history, np.float32)
+    return Calibration(ranges=ranges, lows=shown[:, :, 0], highs=shown[:, :, 1])
 
 
 def find_input_range(preprocessing: Preprocessing) -> tuple[float, float]:
@@ -159,7 +175,6 @@ class _Extremes:
 
     def __init__(self) -> None:
         self.found: dict[int, ChannelRange] = {}
-        self.history: list[list[tuple[float, float]]] = []
         self._image: list[tuple[float, float]] = []
 
     def __call__(self, index: int, values: Array) -> None:
@@ -170,10 +185,38 @@ class _Extremes:
             low, high = np.minimum(low, seen.low), np.maximum(high, seen.high)
         self.found[index] = ChannelRange(low=low, high=high)
 
-    def end_image(self) -> None:
-        """Note that all tensors of one image were shown."""
-        self.history.append(self._image)
-        self._image = []
+    def take_image(self) -> list[tuple[float, float]]:
+        """Return the extremes of all tensors of the image that was shown last."""
+        image, self._image = self._image, []
+        return image
+
+
+def _merge_ranges(parts: list[dict[int, ChannelRange]]) -> dict[int, ChannelRange]:
+    merged = parts[0]
+    for part in parts[1:]:
+        merged = {
+            index: ChannelRange(
+                low=np.minimum(seen.low, part[index].low),
+                high=np.maximum(seen.high, part[index].high),
+            )
+            for index, seen in merged.items()
+        }
+    return merged
+
+
+def _check_finite(graph: Graph, ranges: Ranges) -> None:
+    for index, seen in ranges.items():
+        if not (_is_finite(seen.low) and _is_finite(seen.high)):
+            raise CalibrationError(
+                "an activation is NaN or infinite, so it has no range",
+                received=f"layer {name_tensor(graph, index)}",
+                remedy="check the model's weights and its mean and std",
+            )
+
+
+def _is_finite(values: Array) -> bool:
+    # Plain kernels clip what is infinite to the largest number.
+    return bool((np.abs(values) < np.finfo(np.float32).max).all())
 
 
 def _pair(preprocessing: Preprocessing) -> list[tuple[float, float]]:

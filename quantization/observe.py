@@ -18,6 +18,8 @@ Visit = Callable[[int, Array], None]
 # XNNPACK and the plain kernels sum in another order; anything beyond this is a tensor that a
 # fused kernel never wrote.
 _SAME = 1e-2
+# All activations of all interpreters that run side by side.
+_MAX_BYTES = 512 * 2**20
 
 
 class Observer:
@@ -66,26 +68,44 @@ def list_activations(graph: Graph) -> list[int]:
     return [t for t in every if graph.tensors[t].dtype == "float32" and not _is_weight(graph, t)]
 
 
-def open_observer(
-    model: bytes, graph: Graph, watched: Sequence[int], *, batch: Array, visit: Visit
-) -> Observer:
-    """Open a model with XNNPACK where that writes every tensor, otherwise without.
+def open_observers(
+    model: bytes, graph: Graph, watched: Sequence[int], *, batch: Array, visits: Sequence[Visit]
+) -> list[Observer]:
+    """Open a model several times, with XNNPACK where that writes every tensor, otherwise without.
 
     Args:
         model: Bytes of the ``.tflite``.
         graph: The same model, read.
         watched: Indices of the tensors to show.
         batch: One input, on which both are compared; it is not shown.
-        visit: What is done with each tensor after every image.
+        visits: What is done with each tensor after every image, for each observer.
     """
-    plain = Observer(_open_interpreter(model, xnnpack=False), graph, watched, visit)
-    fast = Observer(_open_interpreter(model, xnnpack=True), graph, watched, visit)
+    xnnpack = _writes_all(model, graph, watched, batch)
+    return [Observer(_open_interpreter(model, xnnpack), graph, watched, v) for v in visits]
+
+
+def choose_count(graph: Graph, watched: Sequence[int], threads: int) -> int:
+    """Return how many observers fit in memory side by side, one for each thread at the most."""
+    needed = sum(graph.tensors[t].nbytes for t in watched)
+    return max(1, min(threads, _MAX_BYTES // max(needed, 1)))
+
+
+def _writes_all(model: bytes, graph: Graph, watched: Sequence[int], batch: Array) -> bool:
+    """Whether XNNPACK writes what the plain kernels write."""
+    plain, fast = (
+        Observer(_open_interpreter(model, xnnpack), graph, watched, _ignore)
+        for xnnpack in (False, True)
+    )
     try:
         fast.run(batch)
         plain.run(batch)
-        return fast if fast.agrees(plain) else plain
+        return fast.agrees(plain)
     except (RuntimeError, ValueError):  # a tensor without memory, or a kernel that refuses
-        return plain
+        return False
+
+
+def _ignore(index: int, values: Array) -> None:
+    """Do nothing with a tensor."""
 
 
 def _is_weight(graph: Graph, index: int) -> bool:
@@ -101,7 +121,7 @@ def _is_close(a: Array, b: Array) -> bool:
     return bool(np.abs(a - b).max(initial=0.0) <= _SAME * max(reach, 1e-6))
 
 
-def _open_interpreter(model: bytes, *, xnnpack: bool) -> Any:
+def _open_interpreter(model: bytes, xnnpack: bool) -> Any:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     resolver = OpResolverType.BUILTIN

@@ -105,7 +105,7 @@ def quantize_model(
             model = run_engine(network.model, network.graph, options.row.scheme)
             return Quantized(model=model, repairs=tuple(rewrites))
         batches = images.iterate(network.graph, options.threads, options.progress)
-        seen = calibrate(network.model, network.graph, batches)
+        seen = calibrate(network.model, network.graph, batches, threads=options.threads)
         review = review_calibration(network, images, seen, source.contract.preprocessing)
     network = network.with_ranges(seen.ranges)
     quantized = _quantize_on(source, network, images.kept, engine, options)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from edgevision.graph.graph import Graph
-from edgevision.quantization.observe import open_observer
+from edgevision.quantization.observe import choose_count, list_activations, open_observers
 
 Array = np.ndarray[Any, Any]
 
@@ -104,27 +103,19 @@ def collect_histograms(
     wanted = {index: pair for index, pair in bounds.items() if pair[1] > pair[0]}
     if not wanted:
         return {}
-    count = max(1, min(threads, len(images) // _IMAGES_PER_THREAD))
-    spans = pairwise(np.linspace(0, len(images), count + 1).astype(int))
-    with ThreadPoolExecutor(count) as pool:
-        jobs = [pool.submit(_count_span, model, graph, images, wanted, range(*s)) for s in spans]
-        parts = [job.result() for job in jobs]
-    return {t: merge_histograms([part[t] for part in parts]) for t in wanted if t in parts[0]}
+    most = max(1, min(threads, len(images) // _IMAGES_PER_THREAD))
+    counters = [_Counter(wanted) for _ in range(choose_count(graph, list_activations(graph), most))]
+    observers = open_observers(model, graph, list(wanted), batch=images[0], visits=counters)
 
+    def count(part: int) -> None:
+        for index in range(part, len(images), len(observers)):
+            counters[part].image = index
+            observers[part].observe(images[index])
 
-def _count_span(
-    model: bytes,
-    graph: Graph,
-    images: Array,
-    bounds: Mapping[int, tuple[float, float]],
-    span: range,
-) -> dict[int, Histogram]:
-    counter = _Counter(bounds)
-    observer = open_observer(model, graph, list(bounds), batch=images[span.start], visit=counter)
-    for index in span:
-        counter.image = index
-        observer.observe(images[index])
-    return counter.found
+    with ThreadPoolExecutor(len(observers)) as pool:
+        list(pool.map(count, range(len(observers))))
+    found = [counter.found for counter in counters]
+    return {t: merge_histograms([part[t] for part in found]) for t in wanted if t in found[0]}
 
 
 class _Counter:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from tiny_models import build_classifier
 
 from edgevision.contract import Preprocessing
 from edgevision.errors import CalibrationError
+from edgevision.graph.flatbuffer import replace_constants
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.calibrate import (
+    calibrate,
     collect_ranges,
     find_input_range,
     measure_channels,
@@ -25,6 +29,58 @@ def test_ranges_are_the_true_extremes() -> None:
     assert np.array_equal(seen.high, images.max(axis=(0, 1, 2, 3)))
     assert set(ranges) == {*graph.inputs, *(op.outputs[0] for op in graph.ops)}
     assert ranges[graph.ops[0].outputs[0]].bounds()[1] <= 6
+
+
+def test_threads_change_nothing() -> None:
+    model = build_classifier(size=8)
+    graph = read_tflite(model)
+    images = np.random.default_rng(0).uniform(-1, 1, (9, 1, 8, 8, 3)).astype(np.float32)
+    alone, shared = (calibrate(model, graph, iter(images), threads=n) for n in (1, 3))
+    assert np.array_equal(alone.lows, shared.lows)
+    assert np.array_equal(alone.highs, shared.highs)
+    assert list(alone.ranges) == list(shared.ranges)
+    for index, seen in alone.ranges.items():
+        assert np.array_equal(seen.low, shared.ranges[index].low)
+        assert np.array_equal(seen.high, shared.ranges[index].high)
+
+
+def test_a_batch_may_be_written_over() -> None:
+    model = build_classifier(size=8)
+    graph = read_tflite(model)
+    images = np.random.default_rng(0).uniform(-1, 1, (9, 1, 8, 8, 3)).astype(np.float32)
+    buffer = np.empty_like(images[0])
+
+    def reuse() -> Iterator[np.ndarray]:
+        for image in images:
+            buffer[...] = image
+            yield buffer
+
+    reused, separate = (calibrate(model, graph, b, threads=2) for b in (reuse(), iter(images)))
+    assert np.array_equal(reused.lows, separate.lows)
+
+
+def test_a_constant_tensor_has_a_range() -> None:
+    model = build_classifier(size=8)
+    graph = read_tflite(model)
+    silent = {
+        t: np.zeros(graph.tensors[t].shape, np.float32)
+        for t in (*graph.ops[0].inputs[1:], *graph.ops[1].inputs[1:])
+    }
+    images = np.random.default_rng(0).uniform(-1, 1, (3, 1, 8, 8, 3)).astype(np.float32)
+    ranges = collect_ranges(replace_constants(model, silent), graph, images)
+    assert ranges[graph.ops[0].outputs[0]].bounds() == (0, 0)
+    assert widen_range(*ranges[graph.ops[0].outputs[0]].bounds()) == (0, 1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_without_a_range_name_their_layer(value: float) -> None:
+    model = build_classifier(size=8)
+    graph = read_tflite(model)
+    bias = graph.tensors[graph.ops[1].inputs[2]]
+    broken = replace_constants(model, {bias.index: np.full(bias.shape, value, np.float32)})
+    images = np.zeros((3, 1, 8, 8, 3), np.float32)
+    with pytest.raises(CalibrationError, match="layer depthwise"):
+        calibrate(broken, graph, images, threads=2)
 
 
 def test_no_images() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from tiny_models import build_classifier
 
 from edgevision.graph.tflite import read_tflite
-from edgevision.quantization.observe import list_activations, open_observer
+from edgevision.quantization.observe import list_activations, open_observers
 
 
 def test_every_activation_is_shown_once_for_each_image() -> None:
@@ -19,7 +19,7 @@ def test_every_activation_is_shown_once_for_each_image() -> None:
         values[index] = seen.copy()
 
     images = np.random.default_rng(0).uniform(-1, 1, (2, 1, 8, 8, 3)).astype(np.float32)
-    observer = open_observer(model, graph, watched, batch=images[0], visit=visit)
+    (observer,) = open_observers(model, graph, watched, batch=images[0], visits=[visit])
     assert shown == []  # the comparison of kernels shows nothing
     for image in images:
         observer.observe(image)
