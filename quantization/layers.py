@@ -1,6 +1,7 @@
 """One layer with weights, in the float and in the quantized network, as repair steps see it.
 
-A step is a pure function from ``Layer`` to ``Layer``: it may change the integers and the bias.
+A step is a pure function from ``Layer`` to ``Layer``: it may change what is to be stored, the
+integers, their scales and the bias.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ class Layer:
         name: For people.
         op: The operation of the quantized network.
         weights: (G, O, K) float.
+        target: (G, O, K) float, what the integers are to stand for.
         integers: (G, O, K) int8, what is stored.
         scales: (G, O) float64, step of the weights.
+        shares_scale: Whether all rows have one step.
         float_bias: (G, O) float64, zeros where the layer has none.
         bias: (G, O) float64, what will be stored.
         has_bias: Whether there is a place to store it.
@@ -45,8 +48,10 @@ class Layer:
     name: str
     op: Op
     weights: Array
+    target: Array
     integers: Array
     scales: Array
+    shares_scale: bool
     float_bias: Array
     bias: Array
     has_bias: bool
@@ -103,18 +108,18 @@ def build_layer(graphs: tuple[Graph, Graph], ops: tuple[Op, Op], moments: Moment
     integers = group_weights(ops[1], _data(stored))
     weights = group_weights(ops[0], _data(get_weights(graphs[0], ops[0])))
     rows = integers.shape[:2]
-    scales = np.broadcast_to(
-        np.array(stored.quantization.scales if stored.quantization else (1.0,), np.float64),
-        (rows[0] * rows[1],),
-    ).reshape(rows)
+    steps = np.array(stored.quantization.scales if stored.quantization else (1.0,), np.float64)
+    scales = np.broadcast_to(steps, (rows[0] * rows[1],)).reshape(rows)
     bias = get_bias(graphs[0], ops[0])
     float_bias = np.zeros(rows) if bias is None else _data(bias).reshape(rows).astype(np.float64)
     return Layer(
         name=get_activations(graphs[0], ops[0])[1].name.partition(";")[0],
         op=ops[1],
         weights=weights,
+        target=weights,
         integers=integers,
         scales=scales,
+        shares_scale=len(steps) < scales.size,
         float_bias=float_bias,
         bias=float_bias,
         has_bias=get_bias(graphs[1], ops[1]) is not None,

@@ -31,12 +31,14 @@ class Moments:
         mean_float: (G, K) float64, mean patch in the float network.
         mean_quantized: (G, K) float64, mean patch in the quantized one, dequantized.
         covariance: (G, K, K) float64 of the quantized patches.
+        cross: (G, K, K) float64, covariance of float − quantized patch with the quantized one.
         num_rows: Patches they were computed from.
     """
 
     mean_float: Array
     mean_quantized: Array
     covariance: Array
+    cross: Array
     num_rows: int
 
 
@@ -82,13 +84,19 @@ def measure_moments(
     rows = [
         gather_patches(op, shape, side, output_shape=output.shape, seed=seed) for side in inputs
     ]
+    lacking, mean_float = _centre(rows[0])
     centred, mean_quantized = _centre(rows[1])
+    lacking -= centred
     count = centred.shape[1]
-    product = np.matmul(centred.transpose(0, 2, 1), centred).astype(np.float64)
+    covariance, cross = (
+        np.matmul(side.transpose(0, 2, 1), centred).astype(np.float64) / max(count, 1)
+        for side in (centred, lacking)
+    )
     return Moments(
-        mean_float=rows[0].mean(axis=1, dtype=np.float64),
+        mean_float=mean_float,
         mean_quantized=mean_quantized,
-        covariance=product / max(count, 1),
+        covariance=covariance,
+        cross=cross,
         num_rows=count,
     )
 

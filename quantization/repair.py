@@ -14,11 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.graph.flatbuffer import replace_constants
 from edgevision.graph.graph import Op
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.answers import quantize_images
-from edgevision.quantization.bias import store_bias
 from edgevision.quantization.blas import use_single_thread
 from edgevision.quantization.diagnose import LayerReport, describe_layer
 from edgevision.quantization.layers import (
@@ -26,13 +24,12 @@ from edgevision.quantization.layers import (
     build_layer,
     find_layers,
     get_activations,
-    get_bias,
     get_weights,
     is_repairable,
-    restore_weights,
 )
 from edgevision.quantization.moments import Activation, measure_moments
 from edgevision.quantization.steps import LAYER_STEPS, Step, StepReport
+from edgevision.quantization.storage import Stored, store_layer
 from edgevision.quantization.walk import Walk
 from edgevision.runtime.classify import dequantize
 from edgevision.specs import Progress
@@ -111,7 +108,7 @@ class _Session:
         self.float_walk = Walk(models[0], images, threads)
         self.walk = Walk(models[1], quantize_images(images, tensor), threads)
         self._steps = [step for step in LAYER_STEPS if step in steps]
-        self._constants: dict[int, Array] = {}
+        self._stored = Stored()
         self._reports: list[LayerReport] = []
         self._seconds = dict.fromkeys(self._steps, 0.0)
         self._num_repaired = 0
@@ -134,9 +131,8 @@ class _Session:
         """Run to the end and write the constants."""
         for walk in (self.float_walk, self.walk):
             walk.advance(len(walk.graph.ops))
-        model = replace_constants(quantized, self._constants) if self._constants else quantized
         return Repaired(
-            model=model,
+            model=self._stored.write(quantized),
             layers=tuple(self._reports),
             steps=tuple(
                 StepReport(step=name, layers=self._num_repaired, seconds=seconds)
@@ -154,9 +150,9 @@ class _Session:
             start = time.perf_counter()
             layer = LAYER_STEPS[name](layer)
             self._seconds[name] += time.perf_counter() - start
-        constants = self._store(layer)
+        stored = store_layer(graph, layer)
         target = ops[1].outputs[0]
-        repaired = self.walk.try_layer(constants)
+        repaired = self.walk.try_layer(stored.constants, scales=stored.scales)
         some = _pick_some(expected)
         plain = self.walk.try_layer(images=some)
         tensor = graph.tensors[target]
@@ -166,7 +162,7 @@ class _Session:
         )
         if not after < before:
             return self.walk.try_layer(), False
-        self._constants.update(constants)
+        self._stored = self._stored.joined_with(stored)
         self._num_repaired += 1
         return repaired, True
 
@@ -180,19 +176,6 @@ class _Session:
         output = expected.reshape(-1, *expected.shape[2:])
         moments = measure_moments(ops[0], shape, inputs, output=output, seed=ops[0].index)
         return build_layer(graphs, ops, moments)
-
-    def _store(self, layer: Layer) -> dict[int, Array]:
-        graph, op = self.walk.graph, layer.op
-        constants = {op.inputs[1]: restore_weights(layer, graph).astype(np.int8)}
-        bias = get_bias(graph, op)
-        if bias is not None and bias.dtype == "float32":
-            constants[bias.index] = layer.bias.reshape(bias.shape).astype(np.float32)
-        elif bias is not None:
-            quantization = get_activations(graph, op)[0].quantization
-            scale = quantization.scales[0] if quantization else 1.0
-            stored = store_bias(layer.bias, layer.scales * scale, bias.dtype)
-            constants[bias.index] = stored.reshape(bias.shape)
-        return constants
 
     def _report(self, ops: tuple[Op, Op], expected: Array, stored: Array, repaired: bool) -> None:
         tensor = get_activations(self.walk.graph, ops[1])[1]

@@ -1,8 +1,15 @@
-"""Second-order rounding: each weight is rounded so that later ones can make up for its error.
+"""Learned rounding: integers and steps of a layer's weights, chosen by the error of its outputs.
 
-Follows GPTQ (Frantar et al. 2022, https://arxiv.org/abs/2210.17323), which minimizes the error of
-a layer's outputs on real inputs instead of the error of its weights. Inputs are centred first:
-what rounding does to the mean of the outputs is the business of bias correction.
+Three parts, each lowering the same measure, the mean squared error of the outputs on real inputs:
+
+1. Second-order rounding after GPTQ (Frantar et al. 2022, https://arxiv.org/abs/2210.17323): each
+   weight is rounded so that later ones can make up for its error.
+2. Among steps near the largest weight / 127 the one is taken that rounds best: with the nine
+   weights of a depthwise channel that halves the error.
+3. Single integers are moved as long as that helps (``descent.py``).
+
+Inputs are centred first: what rounding does to the mean of the outputs is the business of bias
+correction.
 """
 
 from __future__ import annotations
@@ -12,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from edgevision.quantization.descent import descend, fit_scales, measure_loss
 from edgevision.quantization.layers import Layer
 
 Array = np.ndarray[Any, Any]
@@ -22,41 +30,73 @@ MAX_SIZE = 4608
 _DAMPING = 0.01
 _DAMPING_FEW_ROWS = 0.1
 _BLOCK = 64
+# Steps that are tried, around what the largest weight asks for; fewer where layers are large, which
+# gain little: a row of a thousand weights comes out alike with any step.
+_STEPS = 16
+_STEP_RANGE = (0.9, 1.2)
+_STEP_WORK = 3e8
 
 
 def round_layer(layer: Layer) -> Layer:
     """Round a layer's weights against its inputs; layers with huge patches stay as they are."""
-    moments = layer.moments
-    if layer.weights.shape[2] > MAX_SIZE:
+    size = layer.weights.shape[2]
+    if size > MAX_SIZE:
         return layer
-    integers = round_weights(
-        layer.weights, layer.scales, moments.covariance, num_rows=moments.num_rows
-    )
-    return replace(layer, integers=integers)
+    metric = damp(layer.moments.covariance, num_rows=layer.moments.num_rows)
+    target = layer.target.astype(np.float64)
+    scales = choose_scales(target, layer.scales, metric, shared=layer.shares_scale)
+    integers = round_weights(target, scales, metric)
+    integers = descend(target, scales, integers, metric=metric)
+    if not layer.shares_scale:
+        scales = fit_scales(target, scales, integers, metric=metric)
+    return replace(layer, integers=integers, scales=scales)
 
 
-def round_weights(weights: Array, scales: Array, covariance: Array, *, num_rows: int) -> Array:
+def choose_scales(weights: Array, scales: Array, metric: Array, *, shared: bool) -> Array:
+    """Choose the step with which each row, or the layer as a whole, rounds best.
+
+    Args:
+        weights: (G, O, K) float.
+        scales: (G, O) steps to start from.
+        metric: (G, K, K), from ``damp``.
+        shared: Whether all rows have one step.
+
+    Returns:
+        (G, O) float64.
+    """
+    groups, outputs, size = weights.shape
+    count = int(np.clip(_STEP_WORK / (groups * outputs * size**2), 1, _STEPS))
+    if count == 1:
+        return scales
+    tried = np.concatenate(([1.0], np.linspace(*_STEP_RANGE, count)))
+    # Candidates are further rows of the same problem.
+    rows = np.repeat(weights, len(tried), axis=1)
+    steps = (scales[:, :, None] * tried).reshape(groups, -1)
+    loss = measure_loss(rows, steps, round_weights(rows, steps, metric), metric=metric)
+    loss = loss.reshape(groups, outputs, len(tried))
+    factors = tried[loss.sum(axis=(0, 1)).argmin()] if shared else tried[loss.argmin(axis=2)]
+    return np.asarray(scales * factors)
+
+
+def round_weights(weights: Array, scales: Array, metric: Array) -> Array:
     """Round the weights of a layer to integers.
 
     Args:
         weights: (G, O, K) float: G independent groups of O rows.
         scales: (G, O) step of each row.
-        covariance: (G, K, K) of the patches that the rows are multiplied with.
-        num_rows: Patches behind the covariance; fewer of them than K leave it uncertain, and
-            rounding then leans towards the nearest integer.
+        metric: (G, K, K), from ``damp``.
 
     Returns:
         (G, O, K) int8 within −127…127.
 
     >>> weights, scales = np.array([[[0.4, 0.4]]]), np.ones((1, 1))
-    >>> alike = np.array([[[1.0, 1.0], [1.0, 1.0]]])
-    >>> int(round_weights(weights, scales, alike, num_rows=1000).sum())
+    >>> alike = damp(np.array([[[1.0, 1.0], [1.0, 1.0]]]), num_rows=1000)
+    >>> int(round_weights(weights, scales, alike).sum())
     1
     """
     size = weights.shape[2]
-    damped = _damp(covariance.astype(np.float64), size, num_rows)
-    order = np.argsort(-np.diagonal(damped, axis1=1, axis2=2), axis=1)
-    factor = _factorize(damped, order)
+    order = np.argsort(-np.diagonal(metric, axis1=1, axis2=2), axis=1)
+    factor = _factorize(metric, order)
     left = np.take_along_axis(weights.astype(np.float64), order[:, None, :], axis=2)
     rounded = np.empty(weights.shape, np.int8)
     for start in range(0, size, _BLOCK):
@@ -67,8 +107,18 @@ def round_weights(weights: Array, scales: Array, covariance: Array, *, num_rows:
     return restored
 
 
-def _damp(covariance: Array, size: int, num_rows: int) -> Array:
-    """Add a share of the mean variance to the diagonal."""
+def damp(covariance: Array, *, num_rows: int) -> Array:
+    """Add a share of the mean variance to the diagonal of a covariance.
+
+    Args:
+        covariance: (G, K, K) of the patches that the rows are multiplied with.
+        num_rows: Patches behind it; fewer of them than K leave it uncertain, and rounding then
+            leans towards the nearest integer.
+
+    Returns:
+        (G, K, K) float64, invertible.
+    """
+    size = covariance.shape[1]
     share = _DAMPING + _DAMPING_FEW_ROWS * (size / (size + num_rows))
     mean = np.trace(covariance, axis1=1, axis2=2) / size
     # A channel that is always zero still needs an invertible matrix.
@@ -76,9 +126,9 @@ def _damp(covariance: Array, size: int, num_rows: int) -> Array:
     return damped
 
 
-def _factorize(damped: Array, order: Array) -> Array:
+def _factorize(metric: Array, order: Array) -> Array:
     """Return the upper Cholesky factor of the inverse, rows and columns in ``order``."""
-    moved = np.take_along_axis(damped, order[:, :, None], axis=1)
+    moved = np.take_along_axis(metric, order[:, :, None], axis=1)
     moved = np.take_along_axis(moved, order[:, None, :], axis=2)
     lower: Array = np.linalg.cholesky(np.linalg.inv(moved))
     return lower.transpose(0, 2, 1)

@@ -15,6 +15,7 @@ import numpy as np
 from edgevision.errors import InvalidConfigError
 from edgevision.quantization.activation_equalization import equalize_activations
 from edgevision.quantization.bias import correct_layer
+from edgevision.quantization.compensation import compensate_layer
 from edgevision.quantization.layers import LayerStep
 from edgevision.quantization.logit_clipping import clip_logits
 from edgevision.quantization.network import Network
@@ -35,6 +36,7 @@ class Step(StrEnum):
 
     ACTIVATION_EQUALIZATION = "activation_equalization"
     LOGIT_CLIPPING = "logit_clipping"
+    COMPENSATION = "compensation"
     ROUNDING = "rounding"
     BIAS_CORRECTION = "bias_correction"
 
@@ -45,6 +47,7 @@ _INTEGER_WEIGHTS = _8_BIT | {Scheme.INT16X8, Scheme.DYNAMIC}
 APPLIES: Mapping[Step, frozenset[Scheme]] = {
     Step.ACTIVATION_EQUALIZATION: frozenset((Scheme.INT8,)),
     Step.LOGIT_CLIPPING: _8_BIT,
+    Step.COMPENSATION: _INTEGER_WEIGHTS,
     Step.ROUNDING: _INTEGER_WEIGHTS,
     Step.BIAS_CORRECTION: _INTEGER_WEIGHTS,
 }
@@ -61,6 +64,7 @@ FLOAT_STEPS: Mapping[Step, FloatStep] = {
 
 # The order matters: the bias answers to the weights as rounded.
 LAYER_STEPS: Mapping[Step, LayerStep] = {
+    Step.COMPENSATION: compensate_layer,
     Step.ROUNDING: round_layer,
     Step.BIAS_CORRECTION: correct_layer,
 }

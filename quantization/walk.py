@@ -54,18 +54,23 @@ class Walk:
             self.commit(self._run(self._cutter.cut(self.position, position)), position)
 
     def try_layer(
-        self, constants: Mapping[int, Array] | None = None, images: slice = slice(None)
+        self,
+        constants: Mapping[int, Array] | None = None,
+        images: slice = slice(None),
+        *,
+        scales: Mapping[int, Array] | None = None,
     ) -> dict[int, Array]:
         """Run the next operation, with other constants, without moving on.
 
         Args:
             constants: Values in place of the file's, by tensor index.
             images: Which images.
+            scales: Of quantized tensors in place of the file's, by tensor index.
 
         Returns:
             (n, *shape) of its outputs, by tensor index.
         """
-        part = self._cutter.cut(self.position, self.position + 1, constants)
+        part = self._cutter.cut(self.position, self.position + 1, constants, scales=scales)
         return self._run(part, images)
 
     def commit(self, outputs: Mapping[int, Array], position: int | None = None) -> None:

@@ -60,22 +60,30 @@ class PartCutter:
         """Whether the operation at ``position`` or a later one reads the tensor."""
         return self._last_reader.get(tensor, -1) >= position
 
-    def cut(self, first: int, last: int, constants: Mapping[int, Array] | None = None) -> Part:
+    def cut(
+        self,
+        first: int,
+        last: int,
+        constants: Mapping[int, Array] | None = None,
+        *,
+        scales: Mapping[int, Array] | None = None,
+    ) -> Part:
         """Cut the operations ``first`` to ``last - 1`` out.
 
         Args:
             first: Index of the first operation.
             last: Index behind the last operation.
             constants: New values of constants by tensor index, of the same shape and type.
+            scales: New scales of quantized tensors by tensor index, as many as they have.
         """
         ops = self._graph.operators[first:last]
         written = [t for op in ops for t in list_indices(op.outputs)]
         read = dict.fromkeys(t for op in ops for t in list_indices(op.inputs))
         inputs = tuple(t for t in read if not self._constant[t] and t not in written)
         outputs = tuple(t for t in written if self.is_needed(t, last))
-        return Part(
-            model=self._pack(ops, inputs, outputs, constants or {}), inputs=inputs, outputs=outputs
-        )
+        changes = (constants or {}, scales or {})
+        model = self._pack(ops, inputs, outputs, changes)
+        return Part(model=model, inputs=inputs, outputs=outputs)
 
     def _is_constant(self, tensor: Any) -> bool:
         data = self._whole.buffers[tensor.buffer].data
@@ -86,14 +94,14 @@ class PartCutter:
         ops: list[Any],
         inputs: tuple[int, ...],
         outputs: tuple[int, ...],
-        constants: Mapping[int, Array],
+        changes: tuple[Mapping[int, Array], Mapping[int, Array]],
     ) -> bytes:
         schema = self._editor.schema
         lists = (indices for op in ops for indices in (op.inputs, op.outputs, op.intermediates))
         used = sorted({t for indices in lists for t in list_indices(indices)})
         place = {t: i for i, t in enumerate(used)} | {-1: -1}
         buffers = [schema.BufferT()]
-        tensors = [self._copy_tensor(t, constants, buffers) for t in used]
+        tensors = [self._copy_tensor(t, changes, buffers) for t in used]
         subgraph = schema.SubGraphT(
             tensors=tensors,
             inputs=[place[t] for t in inputs],
@@ -108,8 +116,17 @@ class PartCutter:
         packer.model, packer.files = model, {}
         return packer.to_bytes()
 
-    def _copy_tensor(self, index: int, constants: Mapping[int, Array], buffers: list[Any]) -> Any:
+    def _copy_tensor(
+        self,
+        index: int,
+        changes: tuple[Mapping[int, Array], Mapping[int, Array]],
+        buffers: list[Any],
+    ) -> Any:
+        constants, scales = changes
         tensor = copy.copy(self._graph.tensors[index])
+        if index in scales:
+            tensor.quantization = copy.copy(tensor.quantization)
+            tensor.quantization.scale = scales[index].astype(np.float32)
         if not self._constant[index]:
             tensor.buffer = 0
             return tensor
