@@ -62,6 +62,7 @@ class CalibrationReport:
             and share, largest first.
         dead_channels: Layers with channels that never change.
         dead_share: Of all channels.
+        cached: Whether it was measured in an earlier run.
         warnings: What a person should know, one sentence each.
     """
 
@@ -71,6 +72,7 @@ class CalibrationReport:
     range_growth: tuple[tuple[str, float], ...]
     dead_channels: tuple[DeadChannels, ...]
     dead_share: float
+    cached: bool = False
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,6 +85,7 @@ class CalibrationReport:
                 {"layer": layer, "growth": round(growth, 4)} for layer, growth in self.range_growth
             ],
             "dead_share": round(self.dead_share, 4),
+            "cached": self.cached,
             "dead_channels": [layer.to_dict() for layer in self.dead_channels],
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class CalibrationImages:
 
     Attributes:
         kept: Inputs that stay in memory, (N, *input shape) float32 once iterated over.
+        files: The images, in order.
+        skip_broken: Whether broken files are left out.
         skipped: Broken files with the reason.
         hashes: (16,) uint8 of every image that was iterated over, from ``hash_pixels``.
         has_contrast: Whether any image, once iterated over, holds more than one colour.
@@ -67,7 +69,7 @@ class CalibrationImages:
         self.has_contrast = False
         self.hashes: list[Array] = []
         self._preprocessor = preprocessor
-        self._skip_broken = skip_broken
+        self.skip_broken = skip_broken
         self._kept: list[Array] = []
 
     @property
@@ -89,7 +91,7 @@ class CalibrationImages:
             self.files,
             self._preprocessor,
             threads=threads,
-            on_broken=self._note_broken if self._skip_broken else None,
+            on_broken=self._note_broken if self.skip_broken else None,
         )
         for index, image in pixels:
             self.hashes.append(hash_pixels(image))
@@ -102,6 +104,27 @@ class CalibrationImages:
                 progress("calibrating", index + 1, len(self.files))
         if not self._kept:
             raise DataError("no image can be read", received=self.skipped[0][1])
+
+    def restore(
+        self,
+        kept: Array,
+        hashes: Sequence[Array],
+        *,
+        skipped: Sequence[tuple[int, str]],
+        has_contrast: bool,
+    ) -> None:
+        """Take over what iterating over the same files gave before.
+
+        Args:
+            kept: (N, *input shape) float32.
+            hashes: (16,) uint8 of every image.
+            skipped: Position in ``files`` of every broken file, with the reason.
+            has_contrast: Whether any image holds more than one colour.
+        """
+        self.skipped = [(self.files[index], reason) for index, reason in skipped]
+        self.hashes = list(hashes)
+        self.has_contrast = has_contrast
+        self._kept = list(kept)
 
     @property
     def kept(self) -> Array:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from edgevision.quantization.advisor import CalibrationReport, review_calibratio
 from edgevision.quantization.agreement import measure_agreement
 from edgevision.quantization.answers import run_network
 from edgevision.quantization.bias_room import leave_bias_room
-from edgevision.quantization.calibrate import calibrate, find_input_range
+from edgevision.quantization.cache import CalibrationCache
+from edgevision.quantization.calibrate import Calibration, calibrate, find_input_range
 from edgevision.quantization.diagnose import (
     LayerReport,
     OutputReport,
@@ -48,6 +50,7 @@ class Options:
         row: The scheme.
         steps: What is done to keep the float network's answers.
         ranges: How the ranges of activations are chosen.
+        cache: Folder of measurements on calibration images; ``None`` keeps none.
         threads: CPU threads.
         progress: Called while it works.
     """
@@ -55,6 +58,7 @@ class Options:
     row: SchemeRow
     steps: tuple[Step, ...] = ()
     ranges: RangeMethod = RangeMethod.MINMAX
+    cache: Path | None = None
     threads: int = 1
     progress: Progress | None = None
 
@@ -104,17 +108,34 @@ def quantize_model(
             engine.result()
             model = run_engine(network.model, network.graph, options.row.scheme)
             return Quantized(model=model, repairs=tuple(rewrites))
-        batches = images.iterate(network.graph, options.threads, options.progress)
-        seen = calibrate(network.model, network.graph, batches, threads=options.threads)
+        seen, cached = _calibrate(source, network, images, options)
         review = review_calibration(network, images, seen, source.contract.preprocessing)
     network = network.with_ranges(seen.ranges)
     quantized = _quantize_on(source, network, images.kept, engine, options)
     return replace(
         quantized,
-        calibration=review,
+        calibration=replace(review, cached=cached),
         repairs=(*rewrites, *quantized.repairs),
         warnings=(*review.warnings, *quantized.warnings),
     )
+
+
+def _calibrate(
+    source: FloatModel, network: Network, images: CalibrationImages, options: Options
+) -> tuple[Calibration, bool]:
+    """Measure the network on the images, or find what was measured before."""
+    cache = None
+    if options.cache is not None:
+        preprocessing = source.contract.preprocessing
+        cache = CalibrationCache(options.cache, network.model, images, preprocessing=preprocessing)
+        found = cache.load(images)
+        if found is not None:
+            return found, True
+    batches = images.iterate(network.graph, options.threads, options.progress)
+    seen = calibrate(network.model, network.graph, batches, threads=options.threads)
+    if cache is not None:
+        cache.store(images, seen)
+    return seen, False
 
 
 def rewrite_network(source: FloatModel, options: Options) -> tuple[Network, list[StepReport]]:

@@ -12,6 +12,7 @@ from edgevision.errors import CalibrationError
 from edgevision.graph.contracts import attach_contract
 from edgevision.outputs import atomic_path
 from edgevision.quantization.agreement import warn_of_collapse
+from edgevision.quantization.cache import find_cache_folder
 from edgevision.quantization.gate import check_drop, check_gate, compare_accuracy
 from edgevision.quantization.images import CalibrationImages
 from edgevision.quantization.pipeline import Options, quantize_model
@@ -36,6 +37,7 @@ def quantize(
     steps: Sequence[str] | None = None,
     ranges: str = RangeMethod.MINMAX,
     skip_broken: bool = False,
+    cache: bool = True,
     threads: int | None = None,
     progress: Progress | None = None,
     **contract: Any,
@@ -63,6 +65,8 @@ def quantize(
             ``percentile``, ``entropy`` or ``mse``, which give up rare peaks for finer steps; or
             ``auto``, the best of them for each tensor where that helps the whole network.
         skip_broken: Leave out images that can not be decoded, instead of failing.
+        cache: Keep what was measured on the calibration images, where that takes long, for the
+            next run with the same model and images (``EDGEVISION_CACHE`` names the folder).
         threads: CPU threads; by default the usable physical cores, at most 4.
         progress: Called while it works.
         **contract: What the file does not state, or states wrong: ``mean``, ``std``, ``resize``,
@@ -89,6 +93,7 @@ def quantize(
         row=row,
         steps=choose_steps(row.scheme, steps),
         ranges=choose_method(row, ranges),
+        cache=find_cache_folder() if cache else None,
         threads=resolve_threads(threads),
         progress=progress,
     )

@@ -67,6 +67,10 @@ def quantize_model(
     resize: Resize = None,
     crop_fraction: CropFraction = None,
     skip_broken: SkipBroken = False,
+    no_cache: Annotated[
+        bool,
+        typer.Option("--no-cache", help="Measure the calibration images anew, and keep nothing."),
+    ] = False,
     threads: Threads = None,
 ) -> None:
     """Quantize a float model after training, from a folder of unlabelled photos."""
@@ -88,6 +92,7 @@ def quantize_model(
             resize=resize,
             crop_fraction=crop_fraction,
             skip_broken=skip_broken,
+            cache=not no_cache,
             threads=threads,
             progress=progress,
         )
@@ -118,6 +123,8 @@ def _render(console: Any, document: dict[str, Any], model: Path) -> None:
         f"{document['output']}: {document['scheme']}, {format_bytes(after)} "
         f"({after / before:.0%} of the float file), {document['seconds']:.1f} s"
     )
+    if document["calibration"] and document["calibration"]["cached"]:
+        console.print("  calibration: as measured in an earlier run")
     for repair in document["repairs"]:
         console.print(f"  {repair['step']}: {repair['layers']} layers, {repair['seconds']:.1f} s")
     if document["ranges"]["narrowed"]:

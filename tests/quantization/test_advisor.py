@@ -71,7 +71,8 @@ def test_the_result_tells_of_the_images(float_file: Path, photos: Path, tmp_path
     assert 0.5 < told["coverage"] <= 1
     assert 0 <= told["dead_share"] < 1
     assert set(told) == {
-        *("images", "near_duplicates", "coverage", "range_growth", "dead_share", "dead_channels")
+        *("images", "near_duplicates", "coverage", "range_growth", "dead_share", "dead_channels"),
+        "cached",
     }
     assert result.calibration is not None
     assert result.calibration.warnings == ()
