@@ -23,6 +23,8 @@ Ends = tuple[float, float]
 MIN_IMAGES = 8
 """With fewer images to choose by, a gain can not be told from chance."""
 
+# A tensor is narrowed where its error falls to this share; less is not worth a trial.
+_SHARE = 0.9
 # Standard errors by which the gain must be above zero.
 _CERTAINTY = 2.0
 
@@ -38,7 +40,7 @@ def choose_ends(
         steps: Distances between the integers' ends: 255 for 8 bits.
 
     Returns:
-        Ends of the tensors for which others than the extremes are better.
+        Ends of the tensors for which others than the extremes are clearly better.
     """
     chosen = {}
     for tensor, proposals in options.items():
@@ -46,8 +48,9 @@ def choose_ends(
             continue
         seen = held[tensor]
         extremes = (min(seen.low, 0.0), max(seen.high, 0.0))
-        best = min((extremes, *proposals), key=lambda ends: _measure_error(seen, ends, steps))
-        if best != extremes:
+        errors = {ends: _measure_error(seen, ends, steps) for ends in (extremes, *proposals)}
+        best = min(errors, key=errors.__getitem__)
+        if errors[best] < _SHARE * errors[extremes]:
             chosen[tensor] = best
     return chosen
 

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tiny_models import build_classifier
 
+from edgevision.cli.app import run as run_command
 from edgevision.errors import InvalidConfigError
+from edgevision.graph.graph import Tensor
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.calibrate import collect_ranges
 from edgevision.quantization.network import Network
 from edgevision.quantization.quantize import quantize
+from edgevision.quantization.ranges import narrow
 from edgevision.quantization.ranges.narrow import (
     RangeReport,
     apply_bounds,
@@ -40,6 +44,15 @@ def network(images: np.ndarray) -> Network:
 
 def refuse(candidate: Network, images: np.ndarray) -> bytes:
     pytest.fail("only auto makes integer networks")
+
+
+def as_array(tensor: Tensor) -> np.ndarray:
+    assert tensor.data is not None
+    return tensor.data
+
+
+def list_floats(network: Network) -> list[Tensor]:
+    return [t for t in network.graph.constants if t.dtype == "float32"]
 
 
 def name_tensors(network: Network, tensors: list[int]) -> list[str]:
@@ -74,20 +87,36 @@ def test_minmax_changes_nothing(network: Network, images: np.ndarray) -> None:
     assert report == RangeReport()
 
 
-def test_auto_takes_what_helps_the_answers(network: Network, images: np.ndarray) -> None:
+@pytest.mark.parametrize("helps", [True, False])
+def test_auto_takes_what_helps_the_answers(
+    helps: bool, network: Network, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rule that narrows everything, and held-out images in which nothing glares."""
+    monkeypatch.setattr(narrow, "RULES", {RangeMethod.MSE: lambda h, _: (h.low / 2, h.high / 2)})
+    dim = images.copy()
+    dim[1::2] = np.clip(dim[1::2], -0.2, 0.2)
+    worse = network.with_constants(
+        {t.index: as_array(t) * np.float32(1.1) for t in list_floats(network)}
+    )
     tried = []
 
     def pretend(candidate: Network, some: np.ndarray) -> bytes:
-        tried.append((candidate.ranges, len(some)))
-        return candidate.model
+        tried.append(len(some))
+        narrowed = candidate.ranges != network.ranges
+        return network.model if narrowed is helps else worse.model
 
-    same, report = narrow_ranges(network, images, RangeMethod.AUTO, trial=pretend)
-    assert [count for _, count in tried] == [20, 20]
-    assert (report.method, report.narrowed) == (RangeMethod.AUTO, 0)  # equal answers: no gain
-    assert same.ranges == network.ranges
-    few, report = narrow_ranges(network, images[:8], RangeMethod.AUTO, trial=refuse)
-    assert report.narrowed == 0
-    assert few.ranges == network.ranges
+    chosen, report = narrow_ranges(network, dim, RangeMethod.AUTO, trial=pretend)
+    assert tried == [20, 20]
+    assert report.method is RangeMethod.AUTO
+    assert (report.narrowed > 0) is helps
+    assert (chosen.ranges != network.ranges) is helps
+
+
+def test_auto_does_not_try_what_gains_nothing(network: Network, images: np.ndarray) -> None:
+    for some in (images, images[:8]):
+        same, report = narrow_ranges(network, some, RangeMethod.AUTO, trial=refuse)
+        assert report.narrowed == 0
+        assert same.ranges == network.ranges
 
 
 def test_channels_are_clipped_to_the_ends(network: Network) -> None:
@@ -109,6 +138,20 @@ def test_every_method_makes_a_file(
     assert document["sqnr_db"] > 10
     graph = read_tflite(output)
     assert all(t.dtype != "float32" for t in graph.tensors)
+
+
+def test_the_command_names_the_method(
+    float_file: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "o.tflite"
+    command = ["quantize", str(float_file), "-o", str(output), "--calibration", str(photos)]
+
+    code = run_command([*command, "--ranges", "mse", "--steps", "none", "--no-cache", "--json"])
+
+    document = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert document["ranges"]["method"] == "mse"
+    assert document["calibration"]["cached"] is False
 
 
 def test_other_methods_are_for_8_bits(float_file: Path, photos: Path, tmp_path: Path) -> None:
