@@ -13,7 +13,7 @@ from edgevision.errors import InvalidConfigError
 from edgevision.graph.graph import Op
 from edgevision.graph.ops import OpKind
 from edgevision.quantization.answers import run_network
-from edgevision.quantization.calibrate import ChannelRange, Ranges
+from edgevision.quantization.calibrate import ChannelRange
 from edgevision.quantization.logit_clipping import find_logits
 from edgevision.quantization.network import Network
 from edgevision.quantization.ranges.auto import (
@@ -47,11 +47,11 @@ RULES: Mapping[RangeMethod, RangeRule] = {
 # What ends by itself: its extremes are exact, and integer kernels have a fixed scale for most.
 _SATURATING = ("relu6", "relu_n1_to_1", "relu_0_to_1", "tanh", "sigmoid")
 _BOUNDED = ("LOGISTIC", "SOFTMAX", "LOG_SOFTMAX", "TANH", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
-# These keep the scale of what they read.
+# These have the scale of what they read.
 _PASSING = (
     *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "SLICE", "STRIDED_SLICE", "SPLIT"),
     *("PAD", "MAX_POOL_2D", "AVERAGE_POOL_2D", "RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR"),
-    *("GATHER", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "UNPACK", "DEQUANTIZE"),
+    *("GATHER", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE", "UNPACK", "CONCATENATION"),
 )
 
 
@@ -115,7 +115,7 @@ def narrow_ranges(
         found = find_narrower(_count(network, images, threads), method, STEPS)
     seconds = time.perf_counter() - start
     return (
-        network.with_ranges(apply_bounds(network.ranges, found)),
+        apply_bounds(network, found),
         RangeReport(method=method, narrowed=len(found), seconds=seconds),
     )
 
@@ -132,8 +132,8 @@ def _choose_bounds(network: Network, images: Array, trial: Trial, threads: int) 
         return {}
     expected = run_network(network.model, held, threads=threads)
     errors = []
-    for ranges in (apply_bounds(network.ranges, found), network.ranges):
-        answers = run_network(trial(network.with_ranges(ranges), fitted), held, threads=threads)
+    for candidate in (apply_bounds(network, found), network):
+        answers = run_network(trial(candidate, fitted), held, threads=threads)
         errors.append(measure_image_errors(expected, answers))
     return found if is_better(*errors) else {}
 
@@ -174,12 +174,26 @@ def list_narrowable(network: Network) -> list[int]:
     ]
 
 
-def apply_bounds(ranges: Ranges, bounds: Bounds) -> dict[int, ChannelRange]:
-    """Clip the channels of some tensors to narrower ends."""
-    return {
-        tensor: _clip(seen, bounds[tensor]) if tensor in bounds else seen
-        for tensor, seen in ranges.items()
-    }
+def apply_bounds(network: Network, bounds: Bounds) -> Network:
+    """Give some activations narrower ends, and those that only pass their values on as well.
+
+    What a concatenation joins has one scale: the widest of its parts.
+    """
+    ranges = {t: _clip(r, bounds[t]) if t in bounds else r for t, r in network.ranges.items()}
+    for op in network.graph.ops:
+        if op.name not in _PASSING or not all(_has_range(network, t) for t in op.inputs if t >= 0):
+            continue
+        sources = [t for t in op.inputs if t in ranges]
+        if any(ranges[t] is not network.ranges[t] for t in sources):
+            lows, highs = zip(*(ranges[t].bounds() for t in sources), strict=True)
+            for tensor in ranges.keys() & set(op.outputs):
+                ranges[tensor] = _clip(ranges[tensor], (min(*lows, 0.0), max(*highs, 0.0)))
+    return network.with_ranges(ranges)
+
+
+def _has_range(network: Network, tensor: int) -> bool:
+    """Whether the range of an input is known; shapes and axes need none."""
+    return tensor in network.ranges or network.graph.tensors[tensor].dtype != "float32"
 
 
 def _clip(seen: ChannelRange, ends: tuple[float, float]) -> ChannelRange:

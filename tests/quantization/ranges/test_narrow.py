@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_detectors import CONTRACT, build_detector_body
 from tiny_models import build_classifier
 
 from edgevision.cli.app import run as run_command
 from edgevision.errors import InvalidConfigError
+from edgevision.graph.contracts import attach_contract
+from edgevision.graph.detection_heads import find_heads
 from edgevision.graph.graph import Tensor
 from edgevision.graph.tflite import read_tflite
-from edgevision.quantization.calibrate import collect_ranges
+from edgevision.quantization.calibrate import ChannelRange, collect_ranges
 from edgevision.quantization.network import Network
 from edgevision.quantization.quantize import quantize
 from edgevision.quantization.ranges import narrow
@@ -21,7 +24,7 @@ from edgevision.quantization.ranges.narrow import (
     list_narrowable,
     narrow_ranges,
 )
-from edgevision.specs import RangeMethod
+from edgevision.specs import Quantization, RangeMethod
 
 RULES = [RangeMethod.PERCENTILE, RangeMethod.ENTROPY, RangeMethod.MSE]
 
@@ -121,10 +124,28 @@ def test_auto_does_not_try_what_gains_nothing(network: Network, images: np.ndarr
 
 def test_channels_are_clipped_to_the_ends(network: Network) -> None:
     (tensor, _) = list_narrowable(network)
-    clipped = apply_bounds(network.ranges, {tensor: (-0.1, 0.2)})
+    clipped = apply_bounds(network, {tensor: (-0.1, 0.2)}).ranges
     assert clipped[tensor].bounds() == pytest.approx((-0.1, 0.2))
     assert clipped[tensor].low.shape == network.ranges[tensor].low.shape
     assert all(clipped[t] is network.ranges[t] for t in network.ranges if t != tensor)
+
+
+def test_what_passes_values_on_follows_its_source() -> None:
+    model = build_detector_body()
+    graph = read_tflite(model)
+    every = {
+        t.index: ChannelRange(low=np.float32([-4]), high=np.float32([4]))
+        for t in graph.tensors
+        if t.data is None
+    }
+    named = {t.name: t.index for t in graph.tensors}
+    wanted = {named["boxes_0"]: (-1.0, 2.0), named["boxes_1"]: (-2.0, 1.0)}
+    ranges = apply_bounds(Network(model=model, graph=graph, ranges=every), wanted).ranges
+    boxes, scores = find_heads(graph)
+    assert ranges[named["flat_boxes_0"]].bounds() == (-1, 2)
+    assert ranges[named["flat_boxes_1"]].bounds() == (-2, 1)
+    assert ranges[boxes].bounds() == (-2, 2)
+    assert ranges[scores] is every[scores]
 
 
 @pytest.mark.parametrize("method", list(RangeMethod))
@@ -138,6 +159,21 @@ def test_every_method_makes_a_file(
     assert document["sqnr_db"] > 10
     graph = read_tflite(output)
     assert all(t.dtype != "float32" for t in graph.tensors)
+
+
+@pytest.mark.parametrize("method", [RangeMethod.MSE, RangeMethod.PERCENTILE])
+def test_a_detector_keeps_its_scales(method: RangeMethod, photos: Path, tmp_path: Path) -> None:
+    source = tmp_path / "float.tflite"
+    source.write_bytes(attach_contract(build_detector_body(seed=2), CONTRACT))
+
+    result = quantize(source, tmp_path / "o.tflite", calibration=photos, ranges=method)
+
+    graph = read_tflite(result.output)
+    _, scores = find_heads(graph)
+    assert graph.tensors[scores].quantization == Quantization(
+        scales=(1 / 256,), zero_points=(-128,)
+    )
+    assert "QUANTIZE" not in [op.name for op in graph.ops]
 
 
 def test_the_command_names_the_method(
