@@ -73,6 +73,25 @@ class Walk:
         part = self._cutter.cut(self.position, self.position + 1, constants, scales=scales)
         return self._run(part, images)
 
+    def try_ops(
+        self,
+        last: int,
+        constants: Mapping[int, Array] | None = None,
+        given: Mapping[int, Array] | None = None,
+    ) -> dict[int, Array]:
+        """Run the operations up to ``last``, with other constants or inputs, without moving on.
+
+        Args:
+            last: Index of the last operation.
+            constants: Values in place of the file's, by tensor index.
+            given: (N, *shape) in place of what waits at the cut, by tensor index.
+
+        Returns:
+            (N, *shape) of what later operations need, by tensor index.
+        """
+        part = self._cutter.cut(self.position, last + 1, constants)
+        return self._run(part, given=given)
+
     def commit(self, outputs: Mapping[int, Array], position: int | None = None) -> None:
         """Move on with these outputs, and forget what nothing needs any more."""
         self.position = self.position + 1 if position is None else position
@@ -81,16 +100,23 @@ class Walk:
         for tensor in done:
             del self.live[tensor]
 
-    def _run(self, part: Part, images: slice = slice(None)) -> dict[int, Array]:
+    def _run(
+        self,
+        part: Part,
+        images: slice = slice(None),
+        *,
+        given: Mapping[int, Array] | None = None,
+    ) -> dict[int, Array]:
         if not part.outputs:
             return {}
-        given = [self.live[t][images] for t in part.inputs]
-        count = len(given[0]) if given else 1
+        source = self.live if given is None else {**self.live, **given}
+        inputs = [source[t][images] for t in part.inputs]
+        count = len(inputs[0]) if inputs else 1
         shapes = [(count, *self.graph.tensors[t].shape) for t in part.outputs]
         dtypes = [self.graph.tensors[t].dtype for t in part.outputs]
         results = [np.empty(s, d) for s, d in zip(shapes, dtypes, strict=True)]
-        run_images(part.model, given, results, threads=self._threads)
-        if not given:  # computed from constants alone: the same for every image
+        run_images(part.model, inputs, results, threads=self._threads)
+        if not inputs:  # computed from constants alone: the same for every image
             results = [np.broadcast_to(r, (self._num_images, *r.shape[1:])) for r in results]
         return dict(zip(part.outputs, results, strict=True))
 

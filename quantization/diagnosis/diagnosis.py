@@ -1,0 +1,199 @@
+"""The diagnosis of a quantized network: every layer, every cause, and one line about the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgevision.data.images import spread_evenly
+from edgevision.graph.tflite import read_tflite
+from edgevision.quantization.diagnose import measure_total_sqnr_db
+from edgevision.quantization.diagnosis.causes import Cause, Finding, explain_layer
+from edgevision.quantization.diagnosis.evidence import LayerEvidence, Values
+from edgevision.quantization.diagnosis.measure import Measurement
+from edgevision.quantization.diagnosis.rules_activations import (
+    describe_clipping,
+    describe_wide_range,
+)
+from edgevision.quantization.diagnosis.thresholds import SOUND_DB, SOUND_OUTPUT_DB, is_below
+from edgevision.quantization.layers import WEIGHTED
+from edgevision.quantization.walk import measure_image_bytes
+from edgevision.specs import Progress
+
+Array = np.ndarray[Any, Any]
+
+MAX_IMAGES = 16
+"""Images on which layers are measured; more change the figures by less than a decibel."""
+
+_MAX_BYTES = 512 * 2**20
+# Activations of one layer, float and integer, and what is made of them to measure.
+_COPIES = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """What every layer lost, and why.
+
+    Attributes:
+        images: How many were measured on.
+        sqnr_db: Signal-to-noise ratio of all outputs; ``None`` where they are equal, or can not be
+            compared.
+        layers: What was measured of each, in the order of execution.
+        findings: Causes with their evidence, the worst layer first.
+        rescaled: Layers whose channels the quantizer scaled before rounding; the figures are of
+            the channels as the float network has them.
+        unpaired: Layers with weights that only one of both networks has.
+    """
+
+    images: int
+    sqnr_db: float | None
+    layers: tuple[LayerEvidence, ...]
+    findings: tuple[Finding, ...]
+    rescaled: int = 0
+    unpaired: int = 0
+
+    @property
+    def sound(self) -> bool:
+        """Whether the outputs follow the float ones."""
+        return not is_below(self.sqnr_db, SOUND_OUTPUT_DB)
+
+    @property
+    def verdict(self) -> str:
+        """One line about the whole network."""
+        whole = "equal to the last bit" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB"
+        weakest = find_weakest(self.layers)
+        alone = ""
+        if weakest is not None:
+            alone = f"{weakest.name} alone keeps {weakest.local_sqnr_db:.1f} dB"
+        if self.sound and not self.findings:
+            return f"healthy: {whole} at the output; the weakest layer, {alone}"
+        if self.sound:
+            count = len({finding.index for finding in self.findings})
+            noun = "1 place loses" if count == 1 else f"{count} places lose"
+            return f"the output keeps {whole}, which is sound, yet {noun} more than need be"
+        return f"the output keeps only {whole}; the weakest layer, {alone}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {
+            "verdict": self.verdict,
+            "sound": self.sound,
+            "images": self.images,
+            "sqnr_db": self.sqnr_db,
+            "rescaled_layers": self.rescaled,
+            "unpaired_layers": self.unpaired,
+            "findings": [finding.to_dict() for finding in self.findings],
+            "layers": [layer.to_dict() for layer in self.layers],
+        }
+
+
+def diagnose_networks(
+    models: tuple[bytes, bytes],
+    images: Array,
+    *,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> Diagnosis:
+    """Measure every layer of a quantized network against the float one, and look for causes.
+
+    Neither model is changed.
+
+    Args:
+        models: Bytes of the float and of the quantized ``.tflite``, without endings.
+        images: (N, *input shape) float32; a few of them are used.
+        threads: Interpreters that share the images.
+        progress: Called after every layer.
+
+    Raises:
+        InvalidModelError: The two are not the same network.
+    """
+    room = _MAX_BYTES // (_COPIES * max(measure_image_bytes(read_tflite(models[0])), 1))
+    images = np.stack(spread_evenly(list(images), max(1, min(MAX_IMAGES, room))))
+    measurement = Measurement(models, images, threads)
+    seen = measurement.measure_input()
+    layers = measurement.measure_layers(progress)
+    sqnr_db = _measure_outputs(*measurement.read_outputs())
+    findings = [*_explain_input(seen)]
+    for layer in sorted(layers, key=rank_layer):
+        findings.extend(explain_layer(layer))
+    if not findings and is_below(sqnr_db, SOUND_OUTPUT_DB):
+        findings.extend(_explain_sum(layers, sqnr_db))
+    return Diagnosis(
+        images=len(images),
+        sqnr_db=sqnr_db,
+        layers=layers,
+        findings=tuple(findings),
+        rescaled=measurement.rescaled,
+        unpaired=measurement.unpaired,
+    )
+
+
+def rank_layer(layer: LayerEvidence) -> float:
+    """Return what layers are sorted by, the worst first: the smaller of both local figures."""
+    figures = [layer.local_sqnr_db]
+    if layer.op != "SOFTMAX":
+        figures.append(layer.channel_sqnr_db)
+    return min((f for f in figures if f is not None), default=float("inf"))
+
+
+def find_weakest(layers: Sequence[LayerEvidence]) -> LayerEvidence | None:
+    """Return the layer that alone loses most, ``None`` where none loses anything."""
+    known = [layer for layer in layers if layer.local_sqnr_db is not None]
+    return min(known, key=lambda layer: layer.local_sqnr_db or 0.0, default=None)
+
+
+def _measure_outputs(expected: tuple[Array, ...], actual: tuple[Array, ...]) -> float | None:
+    if [v.shape for v in expected] != [v.shape for v in actual]:
+        return None
+    return measure_total_sqnr_db(expected, actual)
+
+
+def _explain_input(values: Values) -> list[Finding]:
+    """Look at the images against the range that the quantized network takes."""
+    evidence = describe_wide_range(values)
+    if is_below(values.sqnr_db, SOUND_DB):
+        evidence = evidence or describe_clipping(values)
+    if evidence is None:
+        return []
+    return [
+        Finding(
+            layer="input",
+            index=-1,
+            cause=Cause.WRONG_INPUT_RANGE,
+            title="an input range that does not fit the images",
+            evidence=evidence,
+            remedy="quantize again with the right --mean and --std",
+        )
+    ]
+
+
+def _explain_sum(layers: Sequence[LayerEvidence], sqnr_db: float | None) -> list[Finding]:
+    """Tell that no layer is to blame: many small losses add up."""
+    weakest = find_weakest(layers)
+    known = [layer for layer in layers if layer.shares and layer.kind in WEIGHTED]
+    if weakest is None or not known:
+        return []
+    weights = float(np.mean([layer.shares.weights for layer in known if layer.shares]))
+    source = "rounding the weights" if weights >= 0.5 else "rounding the activations"
+    share = max(weights, 1 - weights)
+    return [
+        Finding(
+            layer="",
+            index=-1,
+            cause=Cause.ACCUMULATED_NOISE,
+            title="small losses that add up",
+            evidence=(
+                f"no layer alone falls below {weakest.local_sqnr_db:.0f} dB, yet {len(known)} "
+                f"layers one behind the other leave {sqnr_db:.1f} dB; on average {share:.0%} of "
+                f"the noise of a layer comes from {source}"
+            ),
+            remedy=(
+                "rounding and bias_correction"
+                if weights >= 0.5
+                else "activation_equalization, --ranges mse, or --scheme int16x8"
+            ),
+        )
+    ]

@@ -1,0 +1,174 @@
+"""Measuring what activations and weights lose when they become integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgevision.graph.graph import Graph, Op, Tensor
+from edgevision.graph.ops import OpKind
+from edgevision.quantization.answers import quantize_images
+from edgevision.quantization.diagnose import measure_sqnr_db
+from edgevision.quantization.diagnosis.evidence import Values, Weights
+from edgevision.quantization.layers import get_bias
+from edgevision.specs import Quantization
+
+Array = np.ndarray[Any, Any]
+
+_BITS = {"int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int4": 4}
+_SAMPLE = 1 << 18
+# Far beyond what a bias needs: only an integer at the end of int32 comes near.
+_FULL = 2**30
+
+
+def measure_values(values: Array, tensor: Tensor, *, softmax_next: bool = False) -> Values:
+    """Measure the float values of an activation against the integers that hold it.
+
+    Args:
+        values: (N, …, C) float32.
+        tensor: The quantized network's; float ones have a range as wide as the values.
+        softmax_next: Whether a softmax reads it.
+    """
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    flat = values.reshape(-1)[:: max(1, values.size // _SAMPLE)]
+    lows, highs = _bound_channels(values)
+    range_, step, bits = _find_range(tensor, (low, high))
+    codes, clipped, clipping = 0, 0.0, 0.0
+    sqnr_db = channel_sqnr_db = None
+    if bits:
+        stored = quantize_images(values, tensor)
+        codes = len(np.unique(stored))
+        real = dequantize_tensor(stored, tensor.quantization)
+        error = np.square(real - values)
+        beyond = (values < range_[0]) | (values > range_[1])
+        clipped = float(beyond.mean())
+        total = float(error.sum(dtype=np.float64))
+        clipping = float(error[beyond].sum(dtype=np.float64)) / total if total else 0.0
+        sqnr_db = measure_sqnr_db(values, real)
+        channel_sqnr_db = measure_channel_sqnr_db(values, real)
+    return Values(
+        low=low,
+        high=high,
+        bound=float(np.quantile(np.abs(flat), 0.999)) if flat.size else 0.0,
+        range=range_,
+        step=step,
+        bits=bits,
+        codes=codes,
+        clipped=clipped,
+        clipping=clipping,
+        sqnr_db=sqnr_db,
+        channel_sqnr_db=channel_sqnr_db,
+        power=float(np.square(values, dtype=np.float64).mean()) if values.size else 0.0,
+        reaches=tuple(np.maximum(np.abs(lows), np.abs(highs)).tolist()),
+        constant=tuple(np.flatnonzero(lows == highs).tolist()),
+        softmax_next=softmax_next,
+    )
+
+
+def measure_weights(
+    graph: Graph, op: Op, weights: Array, stored: Tensor, channels_last: bool
+) -> Weights:
+    """Measure the float weights of a layer against the integers that hold them.
+
+    Args:
+        graph: The quantized network.
+        op: The layer in it.
+        weights: Float weights, in the shape of the file.
+        stored: The quantized network's weights.
+        channels_last: Whether the last axis holds the output channels, otherwise the first.
+    """
+    axes = tuple(range(weights.ndim - 1)) if channels_last else tuple(range(1, weights.ndim))
+    reaches = np.abs(weights).max(axis=axes)
+    bits = _BITS.get(stored.dtype, 0) if stored.quantization else 0
+    scales = stored.quantization.scales if stored.quantization and bits else ()
+    return Weights(
+        bits=bits,
+        per_tensor=len(scales) == 1 and reaches.size > 1,
+        step=float(np.median(scales)) if scales else 0.0,
+        reaches=tuple(reaches.tolist()),
+        saturated=_find_saturated(get_bias(graph, op)),
+    )
+
+
+def dequantize_tensor(values: Array, quantization: Quantization | None) -> Array:
+    """Return the real values of integers, whatever axis their scales are along, as float32."""
+    if quantization is None:
+        return np.asarray(values, np.float32)
+    scales = np.asarray(quantization.scales, np.float32)
+    zeros = np.asarray(quantization.zero_points, np.float32)
+    if len(scales) > 1:
+        shape = [1] * values.ndim
+        shape[quantization.axis or 0] = len(scales)
+        scales, zeros = scales.reshape(shape), zeros.reshape(shape)
+    real: Array = (values.astype(np.float32) - zeros) * scales
+    return real
+
+
+def measure_channel_sqnr_db(expected: Array, actual: Array) -> float | None:
+    """Return the median over the channels (last axis) of the signal-to-noise ratio.
+
+    Channels that are always zero, or equal to the last bit, do not count.
+    """
+    axes = tuple(range(expected.ndim - 1))
+    signal = np.square(expected, dtype=np.float64).mean(axis=axes)
+    noise = np.square(np.subtract(expected, actual, dtype=np.float64)).mean(axis=axes)
+    used = (signal > 0) & (noise > 0)
+    if not used.any():
+        return None
+    return round(float(np.median(10 * np.log10(signal[used] / noise[used]))), 2)
+
+
+def measure_shift(expected: Array, actual: Array) -> float:
+    """Return the share of the noise that is a constant in each channel (last axis), 0 to 1."""
+    error = np.subtract(actual, expected, dtype=np.float64)
+    power = float(np.square(error).mean())
+    means = error.mean(axis=tuple(range(error.ndim - 1)))
+    return float(np.square(means).mean()) / power if power else 0.0
+
+
+def measure_ties(expected: Array, actual: Array) -> float:
+    """Return the share of images whose two best scores differ before and are equal after."""
+    rows = [side.reshape(-1, side.shape[-1]) for side in (expected, actual)]
+    if rows[0].shape[1] < 2:
+        return 0.0
+    best = [np.partition(side, -2, axis=1)[:, -2:] for side in rows]
+    alike = (best[1][:, 0] == best[1][:, 1]) & (best[0][:, 0] != best[0][:, 1])
+    return float(alike.mean())
+
+
+def find_gate(shapes: tuple[tuple[int, ...], ...], kind: OpKind) -> int:
+    """Return which input of a multiplication is one value per channel, -1 where none is.
+
+    >>> find_gate(((1, 8, 8, 16), (1, 1, 1, 16)), OpKind.MUL)
+    1
+    """
+    if kind is not OpKind.MUL or len(shapes) != 2:
+        return -1
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    small = int(np.argmin(sizes))
+    channels = shapes[small][-1] if shapes[small] else 0
+    return small if sizes[small] == channels < sizes[1 - small] else -1
+
+
+def _find_range(
+    tensor: Tensor, seen: tuple[float, float]
+) -> tuple[tuple[float, float], float, int]:
+    bits = _BITS.get(tensor.dtype, 0)
+    if tensor.quantization is None or not bits:
+        return seen, 0.0, 0
+    info = np.iinfo(tensor.dtype)
+    scale, zero = tensor.quantization.scales[0], tensor.quantization.zero_points[0]
+    # Half a step beyond either end still rounds to it.
+    return ((info.min - 0.5 - zero) * scale, (info.max + 0.5 - zero) * scale), scale, bits
+
+
+def _bound_channels(values: Array) -> tuple[Array, Array]:
+    axes = tuple(range(values.ndim - 1))
+    return values.min(axis=axes), values.max(axis=axes)
+
+
+def _find_saturated(bias: Tensor | None) -> tuple[int, ...]:
+    if bias is None or bias.data is None or bias.dtype != "int32":
+        return ()
+    return tuple(np.flatnonzero(np.abs(bias.data.astype(np.int64)) >= _FULL).tolist())
