@@ -16,6 +16,7 @@ _PUBLIC = {
     "train": "edgevision.training.train",
     "convert": "edgevision.converters.convert",
     "quantize": "edgevision.quantization.quantize",
+    "diagnose": "edgevision.quantization.diagnosis.compare",
     "verify": "edgevision.converters.verify",
     "profile": "edgevision.benchmarks.profile",
     "evaluate": "edgevision.benchmarks.accuracy",
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from edgevision.errors import EdgeVisionError
     from edgevision.models.catalog import list_models
     from edgevision.models.registry import create_model
+    from edgevision.quantization.diagnosis.compare import diagnose
     from edgevision.quantization.quantize import quantize
     from edgevision.runtime.classify import Classifier
     from edgevision.runtime.detect import Detector
@@ -61,6 +63,7 @@ __all__ = [
     "benchmark",
     "convert",
     "create_model",
+    "diagnose",
     "evaluate",
     "explain",
     "list_models",

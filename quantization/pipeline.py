@@ -69,6 +69,8 @@ class Quantized:
 
     Attributes:
         model: Bytes of the ``.tflite``, without the contract.
+        reference: The float network that it was made from, after all float steps; empty without
+            images.
         sqnr_db: Of all outputs, each in its own scale.
         outputs: The same for each output.
         agreement: Share of equal answers on the kept images.
@@ -80,6 +82,7 @@ class Quantized:
     """
 
     model: bytes
+    reference: bytes = b""
     sqnr_db: float | None = None
     outputs: tuple[OutputReport, ...] = ()
     agreement: float | None = None
@@ -240,6 +243,7 @@ def _describe(source: FloatModel, network: Network, repaired: Repaired) -> Quant
     answers, anchors = (expected, outputs), source.body.anchors
     return Quantized(
         model=repaired.model,
+        reference=network.model,
         sqnr_db=measure_total_sqnr_db(expected, outputs),
         outputs=measure_outputs(name_outputs(network.graph), expected, outputs),
         agreement=measure_agreement(source.contract, network.graph, answers, anchors=anchors),

@@ -13,9 +13,10 @@ from edgevision.graph.contracts import attach_contract
 from edgevision.outputs import atomic_path
 from edgevision.quantization.agreement import warn_of_collapse
 from edgevision.quantization.cache import find_cache_folder
+from edgevision.quantization.diagnosis.diagnosis import Diagnosis, diagnose_networks
 from edgevision.quantization.gate import check_drop, check_gate, compare_accuracy
 from edgevision.quantization.images import CalibrationImages
-from edgevision.quantization.pipeline import Options, quantize_model
+from edgevision.quantization.pipeline import Options, Quantized, quantize_model
 from edgevision.quantization.ranges.narrow import choose_method
 from edgevision.quantization.result import QuantizationResult
 from edgevision.quantization.schemes import SCHEMES
@@ -36,6 +37,7 @@ def quantize(
     limit: int | None = None,
     steps: Sequence[str] | None = None,
     ranges: str = RangeMethod.MINMAX,
+    diagnose: bool = False,
     skip_broken: bool = False,
     cache: bool = True,
     threads: int | None = None,
@@ -64,6 +66,8 @@ def quantize(
         ranges: How the ranges of 8-bit activations are chosen: ``minmax``, the true extremes;
             ``percentile``, ``entropy`` or ``mse``, which give up rare peaks for finer steps; or
             ``auto``, the best of them for each tensor where that helps the whole network.
+        diagnose: Measure every layer alone and behind all others, and tell why it lost what; takes
+            a few seconds more, and images.
         skip_broken: Leave out images that can not be decoded, instead of failing.
         cache: Keep what was measured on the calibration images, where that takes long, for the
             next run with the same model and images (``EDGEVISION_CACHE`` names the folder).
@@ -101,6 +105,7 @@ def quantize(
     source = open_source(model, contract)
     images = _open_images(source, calibration, options, limit=limit, skip_broken=skip_broken)
     quantized = quantize_model(source, images, options)
+    diagnosis = _diagnose(quantized, images, options) if diagnose else None
     accuracy = None
     with atomic_path(output) as place:
         place.write_bytes(attach_contract(source.finish(quantized.model), source.contract))
@@ -134,6 +139,7 @@ def quantize(
         num_images=images.num_used if images else 0,
         skipped=tuple(images.skipped) if images else (),
         accuracy=accuracy,
+        diagnosis=diagnosis,
     )
 
 
@@ -154,6 +160,23 @@ def _open_images(
         return None
     preprocessor = Preprocessor(source.contract.preprocessing, source.graph.input_specs()[0])
     return CalibrationImages(calibration, preprocessor, limit=limit, skip_broken=skip_broken)
+
+
+def _diagnose(
+    quantized: Quantized, images: CalibrationImages | None, options: Options
+) -> Diagnosis:
+    """Measure every layer against the float network that was quantized at last."""
+    if images is None:
+        raise CalibrationError(
+            "a diagnosis needs calibration images",
+            remedy="name a folder of typical photos with --calibration",
+        )
+    return diagnose_networks(
+        (quantized.reference, quantized.model),
+        images.kept,
+        threads=options.threads,
+        progress=options.progress,
+    )
 
 
 def _warn_of_source(source: FloatModel, images: CalibrationImages | None) -> list[str]:

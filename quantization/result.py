@@ -8,6 +8,7 @@ from typing import Any
 
 from edgevision.quantization.advisor import CalibrationReport
 from edgevision.quantization.diagnose import LayerReport, OutputReport
+from edgevision.quantization.diagnosis.diagnosis import Diagnosis
 from edgevision.quantization.ranges.narrow import RangeReport
 from edgevision.quantization.steps import StepReport
 from edgevision.specs import Scheme
@@ -74,6 +75,7 @@ class QuantizationResult:
         num_images: Calibration images that were used.
         skipped: Broken images that were left out, each with the reason.
         accuracy: Measured where labelled images were given.
+        diagnosis: What every layer lost and why, where it was asked for.
     """
 
     output: Path
@@ -90,6 +92,7 @@ class QuantizationResult:
     num_images: int = 0
     skipped: tuple[tuple[Path, str], ...] = ()
     accuracy: Accuracy | None = None
+    diagnosis: Diagnosis | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
@@ -108,4 +111,5 @@ class QuantizationResult:
             "num_images": self.num_images,
             "skipped": [{"file": str(file), "reason": reason} for file, reason in self.skipped],
             "accuracy": self.accuracy.to_dict() if self.accuracy else None,
+            "diagnosis": self.diagnosis.to_dict() if self.diagnosis else None,
         }

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevision.backends import import_backend
 from edgevision.benchmarks.benchmark import OK, BenchmarkReport, BenchmarkRow
 from edgevision.benchmarks.report.figures import choose_columns, explain_columns
+from edgevision.benchmarks.report.templates import render_template
 
 HISTOGRAM_BINS = 32
 TEMPLATE = "report.html"
@@ -36,15 +36,8 @@ def render_page(report: BenchmarkReport, *, title: str, checks: tuple[Check, ...
         BackendUnavailableError: jinja2 is missing.
     """
     columns = choose_columns(report.rows)
-    jinja2 = import_backend("jinja2")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text: str = environment.get_template(TEMPLATE).render(
+    return render_template(
+        TEMPLATE,
         title=title,
         headings=list(columns),
         rows=list(zip(*columns.values(), strict=True)),
@@ -57,7 +50,6 @@ def render_page(report: BenchmarkReport, *, title: str, checks: tuple[Check, ...
         environment=report.environment,
         data=report.data,
     )
-    return text
 
 
 def _name_row(row: BenchmarkRow) -> str:

@@ -18,6 +18,7 @@ from edgevision.cli import (
     benchmark,
     convert,
     demo,
+    diagnose,
     doctor,
     measure,
     networks,
@@ -58,7 +59,8 @@ def _create_app() -> typer.Typer:
             typer.echo(f"edgevision {__version__}")
             raise typer.Exit
 
-    for group in (networks, train, convert, quantize, measure, benchmark, predict, doctor, demo):
+    groups = (networks, train, convert, quantize, measure, diagnose, benchmark, predict)
+    for group in (*groups, doctor, demo):
         group.register(app)
     return app
 

@@ -8,6 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from edgevision.cli.command import command
+from edgevision.cli.diagnose import (
+    Report,
+    add_report,
+    check_report,
+    render_diagnosis,
+    render_report,
+)
 from edgevision.cli.options import (
     CropFraction,
     Mean,
@@ -62,6 +69,10 @@ def quantize_model(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Use this many images at the most.")
     ] = None,
+    diagnose: Annotated[
+        bool, typer.Option("--diagnose", help="Tell which layers lost what, and why.")
+    ] = False,
+    report: Report = None,
     mean: Mean = None,
     std: Std = None,
     resize: Resize = None,
@@ -76,6 +87,7 @@ def quantize_model(
     """Quantize a float model after training, from a folder of unlabelled photos."""
     from edgevision.quantization.quantize import quantize
 
+    check_report(report)
     with terminal.progress() as progress:
         result = quantize(
             model,
@@ -91,6 +103,7 @@ def quantize_model(
             std=parse_values(std, "--std"),
             resize=resize,
             crop_fraction=crop_fraction,
+            diagnose=diagnose or report is not None,
             skip_broken=skip_broken,
             cache=not no_cache,
             threads=threads,
@@ -101,6 +114,9 @@ def quantize_model(
     for text in result.accuracy.notes if result.accuracy else ():
         terminal.note(text)
     document = result.to_dict()
+    if document["diagnosis"]:
+        title = f"Diagnosis of {output.name}"
+        add_report(document, document["diagnosis"], report, title=title)
     terminal.finish(document, lambda console: _render(console, document, Path(model)))
 
 
@@ -140,6 +156,18 @@ def _render(console: Any, document: dict[str, Any], model: Path) -> None:
             f"{name}: float {figures['float']:.1%}, quantized {figures['quantized']:.1%}, "
             f"drop {figures['drop']:.2f} points"
         )
+    if document["diagnosis"]:
+        render_diagnosis(console, document["diagnosis"])
+        render_report(console, document)
+    else:
+        _render_layers(console, document)
+    if document["sqnr_db"] is not None:
+        console.print(f"signal to noise at the output: {document['sqnr_db']:.1f} dB")
+    if document["agreement"] is not None:
+        console.print(f"same answers on the calibration images: {document['agreement']:.1%}")
+
+
+def _render_layers(console: Any, document: dict[str, Any]) -> None:
     layers = [layer for layer in document["layers"] if layer["sqnr_db"] is not None]
     if not layers:
         return
@@ -147,7 +175,3 @@ def _render(console: Any, document: dict[str, Any], model: Path) -> None:
     for layer in sorted(layers, key=lambda item: float(item["sqnr_db"]))[:WORST_LAYERS_SHOWN]:
         table.add_row(layer["name"], layer["op"], f"{layer['sqnr_db']:.1f} dB")
     console.print(table)
-    if document["sqnr_db"] is not None:
-        console.print(f"signal to noise at the output: {document['sqnr_db']:.1f} dB")
-    if document["agreement"] is not None:
-        console.print(f"same answers on the calibration images: {document['agreement']:.1%}")

@@ -33,8 +33,8 @@ def diagnose(
     """Find out which layers of a quantized file lost what, and why.
 
     The quantized file may come from any tool: layers are paired by what they compute, their shapes
-    and the signs of their weights, and channels that were equalized are scaled back. The layers that
-    a tool put in or took away are left out. Neither file is changed.
+    and the signs of their weights, and channels that were equalized are scaled back. Layers that a
+    tool put in or took away are left out. Neither file is changed.
 
     Args:
         model: The float ``.tflite`` that the quantized one was made from.

@@ -117,7 +117,7 @@ def diagnose_networks(
     layers = measurement.measure_layers(progress)
     sqnr_db = _measure_outputs(*measurement.read_outputs())
     findings = [*_explain_input(seen)]
-    for layer in sorted(layers, key=rank_layer):
+    for layer in sorted(layers, key=_get_worst):
         findings.extend(explain_layer(layer))
     if not findings and is_below(sqnr_db, SOUND_OUTPUT_DB):
         findings.extend(_explain_sum(layers, sqnr_db))
@@ -131,18 +131,14 @@ def diagnose_networks(
     )
 
 
-def rank_layer(layer: LayerEvidence) -> float:
-    """Return what layers are sorted by, the worst first: the smaller of both local figures."""
-    figures = [layer.local_sqnr_db]
-    if layer.op != "SOFTMAX":
-        figures.append(layer.channel_sqnr_db)
-    return min((f for f in figures if f is not None), default=float("inf"))
-
-
 def find_weakest(layers: Sequence[LayerEvidence]) -> LayerEvidence | None:
     """Return the layer that alone loses most, ``None`` where none loses anything."""
     known = [layer for layer in layers if layer.local_sqnr_db is not None]
     return min(known, key=lambda layer: layer.local_sqnr_db or 0.0, default=None)
+
+
+def _get_worst(layer: LayerEvidence) -> float:
+    return float("inf") if layer.worst_db is None else layer.worst_db
 
 
 def _measure_outputs(expected: tuple[Array, ...], actual: tuple[Array, ...]) -> float | None:

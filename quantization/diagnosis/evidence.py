@@ -152,6 +152,15 @@ class LayerEvidence:
     ties: float = 0.0
     gate: int = -1
 
+    @property
+    def worst_db(self) -> float | None:
+        """The smaller of both local figures: of the whole output, and of the median channel."""
+        figures = [self.local_sqnr_db]
+        # A softmax gives nearly every class less than one step: that is nobody's fault.
+        if self.kind is not OpKind.SOFTMAX:
+            figures.append(self.channel_sqnr_db)
+        return min((f for f in figures if f is not None), default=None)
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         return {
@@ -162,6 +171,7 @@ class LayerEvidence:
             "local_sqnr_db": self.local_sqnr_db,
             "sqnr_db": self.sqnr_db,
             "channel_sqnr_db": self.channel_sqnr_db,
+            "worst_db": self.worst_db,
             "mean_shift": self.shift,
             "noise_shares": self.shares.to_dict() if self.shares else None,
             "weights": self.weights.to_dict() if self.weights else None,

@@ -1,7 +1,7 @@
 """Which operation of a quantized network is which of the float one.
 
-Files of other converters hold further QUANTIZE operations, fuse activations or leave them apart, and
-drop or add reshapes. So both are aligned by what they compute and by shape, and a layer with
+Files of other converters hold further QUANTIZE operations, fuse activations or leave them apart,
+and drop or add reshapes. So both are aligned by what they compute and by shape, and a layer with
 weights is believed where its weights are those of the float one.
 """
 
@@ -146,7 +146,7 @@ def _list_keys(graph: Graph, sides: Sequence[Side]) -> list[tuple[Any, ...]]:
     for side in sides:
         shape = graph.tensors[side.output].shape
         what = side.op.attributes.get("activation") if side.op.kind is OpKind.ACTIVATION else ""
-        weights = ()
+        weights: tuple[int, ...] = ()
         if side.op.kind in WEIGHTED and (found := find_constant(graph, side.op.inputs[1])):
             weights = found.shape
         keys.append((str(side.op.kind), what, shape[1:], weights))

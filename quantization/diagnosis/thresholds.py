@@ -18,9 +18,4 @@ def is_below(figure: float | None, least: float) -> bool:
 
 def is_weak(layer: LayerEvidence) -> bool:
     """Whether a layer alone, or its median channel, lost more than a sound one does."""
-    return is_below(layer.local_sqnr_db, SOUND_DB) or _is_uneven(layer)
-
-
-def _is_uneven(layer: LayerEvidence) -> bool:
-    # A softmax gives nearly every class less than one step: that is nobody's fault.
-    return layer.op != "SOFTMAX" and is_below(layer.channel_sqnr_db, SOUND_DB)
+    return is_below(layer.worst_db, SOUND_DB)
