@@ -135,11 +135,20 @@ def render_diagnosis(document: Mapping[str, Any], *, title: str) -> str:
 
 
 def group_findings(findings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Gather the causes of each layer, in the order in which the layers come first."""
+    """Gather the layers that have each cause, in the order in which the causes come first."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for finding in findings:
-        groups.setdefault(finding["layer"], []).append(finding)
-    return [{"layer": name or "the network", "causes": causes} for name, causes in groups.items()]
+        groups.setdefault(finding["cause"], []).append(finding)
+    return [
+        {
+            "title": group[0]["title"],
+            "remedy": group[0]["remedy"],
+            "places": [
+                {"layer": f["layer"] or "the network", "evidence": f["evidence"]} for f in group
+            ],
+        }
+        for group in groups.values()
+    ]
 
 
 def make_plot(layers: Sequence[Layer]) -> dict[str, Any] | None:

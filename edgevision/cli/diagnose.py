@@ -20,7 +20,7 @@ from edgevision.cli.options import (
 from edgevision.cli.terminal import Terminal, create_table
 
 LAYERS_SHOWN = 10
-CAUSES_SHOWN = 12
+PLACES_SHOWN = 3
 
 Report = Annotated[
     Path | None, typer.Option("--report", help="Folder for diagnosis.html: plot, causes, layers.")
@@ -103,7 +103,12 @@ def render_report(console: Any, document: dict[str, Any]) -> None:
 
 def render_diagnosis(console: Any, diagnosis: dict[str, Any]) -> None:
     """Print the worst layers, and the causes in words beneath."""
-    from edgevision.benchmarks.report.diagnosis import write_codes, write_figure, write_noise
+    from edgevision.benchmarks.report.diagnosis import (
+        group_findings,
+        write_codes,
+        write_figure,
+        write_noise,
+    )
 
     headings = ("worst layers", "op", "alone", "in the network", "median channel", "codes")
     table = create_table(*headings, "noise from w/i/o", left=(0, 1))
@@ -119,13 +124,13 @@ def render_diagnosis(console: Any, diagnosis: dict[str, Any]) -> None:
     console.print(diagnosis["verdict"])
     if diagnosis["unpaired_layers"]:
         console.print(f"{diagnosis['unpaired_layers']} layers have no counterpart: left out")
-    findings = diagnosis["findings"]
-    for finding in findings[:CAUSES_SHOWN]:
-        console.print(f"{finding['layer'] or 'the network'}: {finding['title']}")
-        console.print(f"  {finding['evidence']}")
-        console.print(f"  what helps: {finding['remedy']}")
-    if len(findings) > CAUSES_SHOWN:
-        console.print(f"and {len(findings) - CAUSES_SHOWN} more: see --json or --report")
+    for group in group_findings(diagnosis["findings"]):
+        console.print(f"{group['title']}; what helps: {group['remedy']}")
+        places = group["places"]
+        for place in places[:PLACES_SHOWN]:
+            console.print(f"  {place['layer']}: {place['evidence']}")
+        if len(places) > PLACES_SHOWN:
+            console.print(f"  and {len(places) - PLACES_SHOWN} more layers: --json or --report")
 
 
 _FIGURES = ("local_sqnr_db", "sqnr_db", "channel_sqnr_db")

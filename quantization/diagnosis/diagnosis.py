@@ -67,14 +67,15 @@ class Diagnosis:
         weakest = find_weakest(self.layers)
         alone = ""
         if weakest is not None:
-            alone = f"{weakest.name} alone keeps {weakest.local_sqnr_db:.1f} dB"
+            kept = f"{weakest.local_sqnr_db:.1f} dB"
+            alone = f"; alone, the weakest layer, {weakest.name}, keeps {kept}"
         if self.sound and not self.findings:
-            return f"healthy: {whole} at the output; the weakest layer, {alone}"
+            return f"healthy: {whole} at the output{alone}"
         if self.sound:
             count = len({finding.index for finding in self.findings})
             noun = "1 place loses" if count == 1 else f"{count} places lose"
             return f"the output keeps {whole}, which is sound, yet {noun} more than need be"
-        return f"the output keeps only {whole}; the weakest layer, {alone}"
+        return f"the output keeps only {whole}{alone}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""

@@ -11,6 +11,7 @@ from edgevision.graph.ops import OpKind
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.answers import quantize_images
 from edgevision.quantization.diagnose import measure_sqnr_db
+from edgevision.quantization.diagnosis.constants import fold_constants
 from edgevision.quantization.diagnosis.evidence import LayerEvidence, Shares, Values, Weights
 from edgevision.quantization.diagnosis.names import find_block, name_layers
 from edgevision.quantization.diagnosis.pairing import (
@@ -61,6 +62,7 @@ class Measurement:
     """
 
     def __init__(self, models: tuple[bytes, bytes], images: Array, threads: int = 1) -> None:
+        models = fold_constants(models[0]), fold_constants(models[1])
         graphs = read_tflite(models[0]), read_tflite(models[1])
 
         def is_same(before: Side, after: Side) -> bool:

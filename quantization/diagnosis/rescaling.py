@@ -23,7 +23,7 @@ Array = np.ndarray[Any, Any]
 _LEAST_CHANGE = 0.1
 # Below this many steps the norm says little.
 _LEAST_STEPS = 16
-_LEAST_WEIGHTS = 32
+_LEAST_WEIGHTS = 16
 _KEEPING = (
     *(OpKind.PAD, OpKind.MAX_POOL, OpKind.AVERAGE_POOL, OpKind.GLOBAL_POOL, OpKind.REDUCE),
     *(OpKind.ACTIVATION, OpKind.ADD, OpKind.RESIZE, OpKind.RESHAPE),
