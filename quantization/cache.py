@@ -20,7 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,7 @@ def _describe(model: bytes, images: CalibrationImages, preprocessing: Preprocess
         "format": _FORMAT,
         "preprocessing": asdict(preprocessing),
         "skip_broken": images.skip_broken,
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": {name: _find_version(name) for name in _PACKAGES},
     }
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     for file in images.files:
@@ -171,6 +171,13 @@ def _describe(model: bytes, images: CalibrationImages, preprocessing: Preprocess
         except OSError:  # what reads the images says so better
             digest.update(os.urandom(32))
     return digest.hexdigest()
+
+
+def _find_version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # run from its source
+        return ""
 
 
 def _read_states(files: Sequence[Path]) -> list[State]:

@@ -279,3 +279,11 @@ def test_where_results_are_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
     monkeypatch.setattr(Path, "home", fail)
     assert find_cache_folder() is None
+
+
+def test_another_version_is_another_entry(
+    float_file: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Run(tmp_path, float_file, photos).store()
+    monkeypatch.setattr(module, "_PACKAGES", (*module._PACKAGES, "no-such-package"))
+    assert Run(tmp_path, float_file, photos).found is None
