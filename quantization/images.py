@@ -87,6 +87,7 @@ class CalibrationImages:
         """
         room = int(_KEPT_BYTES / (_COPIES * max(measure_image_bytes(graph), 1)))
         chosen = set(spread_evenly(range(len(self.files)), max(1, min(MAX_KEPT, room))))
+        self.hashes, self.skipped, self._kept = [], [], []  # of an earlier pass
         pixels = iterate_pixels(
             self.files,
             self._preprocessor,
