@@ -34,7 +34,7 @@ _BLOCK = 64
 # gain little: a row of a thousand weights comes out alike with any step.
 _STEPS = 16
 _STEP_RANGE = (0.9, 1.2)
-_STEP_WORK = 3e8
+_STEP_WORK = 1e8
 
 
 def round_layer(layer: Layer) -> Layer:
