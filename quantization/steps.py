@@ -16,10 +16,12 @@ from edgevision.errors import InvalidConfigError
 from edgevision.quantization.activation_equalization import equalize_activations
 from edgevision.quantization.bias import correct_layer
 from edgevision.quantization.compensation import compensate_layer
+from edgevision.quantization.dead_channels import remove_dead_channels
 from edgevision.quantization.layers import LayerStep
 from edgevision.quantization.logit_clipping import clip_logits
 from edgevision.quantization.network import Network
 from edgevision.quantization.rounding import round_layer
+from edgevision.quantization.weight_equalization import equalize_weights
 from edgevision.specs import Scheme, parse_choice
 
 Array = np.ndarray[Any, Any]
@@ -34,6 +36,8 @@ FloatStep = Callable[[Network, Array], tuple[Network, int]]
 class Step(StrEnum):
     """What can be done to keep the float network's answers, in the order of application."""
 
+    DEAD_CHANNELS = "dead_channels"
+    WEIGHT_EQUALIZATION = "weight_equalization"
     ACTIVATION_EQUALIZATION = "activation_equalization"
     LOGIT_CLIPPING = "logit_clipping"
     COMPENSATION = "compensation"
@@ -45,6 +49,8 @@ _8_BIT = frozenset((Scheme.INT8, Scheme.INT8_PER_TENSOR))
 _INTEGER_WEIGHTS = _8_BIT | {Scheme.INT16X8, Scheme.DYNAMIC}
 
 APPLIES: Mapping[Step, frozenset[Scheme]] = {
+    Step.DEAD_CHANNELS: frozenset((Scheme.INT8_PER_TENSOR,)),
+    Step.WEIGHT_EQUALIZATION: frozenset((Scheme.INT8_PER_TENSOR,)),
     Step.ACTIVATION_EQUALIZATION: frozenset((Scheme.INT8,)),
     Step.LOGIT_CLIPPING: _8_BIT,
     Step.COMPENSATION: _INTEGER_WEIGHTS,
@@ -57,6 +63,8 @@ REWRITES: Mapping[Step, Rewrite] = {}
 """Steps before the ranges are measured."""
 
 FLOAT_STEPS: Mapping[Step, FloatStep] = {
+    Step.DEAD_CHANNELS: remove_dead_channels,
+    Step.WEIGHT_EQUALIZATION: equalize_weights,
     Step.ACTIVATION_EQUALIZATION: equalize_activations,
     Step.LOGIT_CLIPPING: clip_logits,
 }
