@@ -95,9 +95,11 @@ def calibrate(
     if first is None:
         raise CalibrationError("calibration needs at least one image")
     watched = list_activations(graph)
-    parts = [_Extremes() for _ in range(choose_count(graph, watched, threads))]
-    observers = open_observers(model, graph, watched, batch=first, visits=parts)
-    free = SimpleQueue[tuple[Observer, _Extremes]]()
+    parts = [ChannelExtremes() for _ in range(choose_count(graph, watched, threads))]
+    observers = open_observers(
+        model, graph, watched, batch=first, visits=[part.add for part in parts]
+    )
+    free = SimpleQueue[tuple[Observer, ChannelExtremes]]()
     for pair in zip(observers, parts, strict=True):
         free.put(pair)
 
@@ -110,7 +112,7 @@ def calibrate(
             free.put((observer, extremes))
 
     history = list(map_ahead(observe, chain([first], copies), threads=len(parts)))
-    ranges = _merge_ranges([part.found for part in parts if part.found])
+    ranges = _merge_ranges([found for part in parts if (found := part.find_ranges())])
     _check_finite(graph, ranges)
     shown = np.array(history, np.float32)
     return Calibration(ranges=ranges, lows=shown[:, :, 0], highs=shown[:, :, 1])
@@ -152,43 +154,57 @@ def name_tensor(graph: Graph, index: int) -> str:
     return graph.tensors[index].name.partition(";")[0] or f"tensor {index}"
 
 
-def measure_channels(values: Array) -> tuple[Array, Array]:
-    """Return minimum and maximum of each channel (the last axis).
+def _join_pixels(pixels: int, channels: int) -> int:
+    """Return how many pixels are taken as one: NumPy is slow on short rows."""
+    return next((n for n in (64, 49, 32, 16, 8, 7, 4) if pixels % n == 0 and channels < 512), 1)
 
-    >>> [v.tolist() for v in measure_channels(np.array([[1.0, 5.0], [3.0, 4.0]]))]
-    [[1.0, 4.0], [3.0, 5.0]]
+
+class ChannelExtremes:
+    """Minima and maxima of the channels (the last axis) of every tensor that it is shown.
+
+    >>> extremes = ChannelExtremes()
+    >>> extremes.add(7, np.array([[1.0, 5.0], [3.0, 4.0]]))
+    >>> extremes.take_image(), extremes.find_ranges()[7].low.tolist()
+    ([(1.0, 5.0)], [1.0, 4.0])
     """
-    channels = values.shape[-1] if values.ndim else 1
-    rows = values.size // channels
-    # NumPy is slow on short rows: several pixels are taken as one.
-    joined = next((n for n in (64, 49, 32, 16, 8, 7, 4) if rows % n == 0 and channels < 512), 1)
-    flat = values.reshape(-1, joined * channels)
-    low, high = flat.min(axis=0), flat.max(axis=0)
-    return (
-        low.reshape(joined, channels).min(axis=0),
-        high.reshape(joined, channels).max(axis=0),
-    )
-
-
-class _Extremes:
-    """Minima and maxima of the channels of every tensor that it is shown."""
 
     def __init__(self) -> None:
-        self.found: dict[int, ChannelRange] = {}
         self._image: list[tuple[float, float]] = []
+        # By tensor: channels, columns, and the extremes of each column.
+        self._seen: dict[int, tuple[int, int, Array, Array]] = {}
 
-    def __call__(self, index: int, values: Array) -> None:
-        low, high = measure_channels(values)
-        self._image.append((low.min(), high.max()))
-        seen = self.found.get(index)
-        if seen is not None:
-            low, high = np.minimum(low, seen.low), np.maximum(high, seen.high)
-        self.found[index] = ChannelRange(low=low, high=high)
+    def add(self, index: int, values: Array) -> None:
+        """Take in one tensor of one image."""
+        seen = self._seen.get(index)
+        if seen is None:
+            self._seen[index] = seen = self._prepare(values)
+        _, columns, lows, highs = seen
+        flat = values.reshape(-1, columns)
+        low, high = flat.min(axis=0), flat.max(axis=0)
+        self._image.append((float(low.min()), float(high.max())))
+        np.minimum(lows, low, out=lows)
+        np.maximum(highs, high, out=highs)
 
     def take_image(self) -> list[tuple[float, float]]:
         """Return the extremes of all tensors of the image that was shown last."""
         image, self._image = self._image, []
         return image
+
+    def find_ranges(self) -> dict[int, ChannelRange]:
+        """Return what was seen on all images."""
+        return {
+            index: ChannelRange(
+                low=lows.reshape(-1, channels).min(axis=0),
+                high=highs.reshape(-1, channels).max(axis=0),
+            )
+            for index, (channels, _, lows, highs) in self._seen.items()
+        }
+
+    def _prepare(self, values: Array) -> tuple[int, int, Array, Array]:
+        channels = values.shape[-1] if values.ndim else 1
+        columns = _join_pixels(values.size // channels, channels) * channels
+        lows = np.full(columns, np.inf, np.float32)
+        return channels, columns, lows, -lows
 
 
 def _merge_ranges(parts: list[dict[int, ChannelRange]]) -> dict[int, ChannelRange]:

@@ -11,10 +11,10 @@ from edgevision.errors import CalibrationError
 from edgevision.graph.flatbuffer import replace_constants
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.calibrate import (
+    ChannelExtremes,
     calibrate,
     collect_ranges,
     find_input_range,
-    measure_channels,
     widen_range,
 )
 
@@ -90,12 +90,16 @@ def test_no_images() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 7, 7, 3), (1, 8, 8, 5), (1, 10), (), (1, 3, 1, 600)])
-def test_measure_channels(shape: tuple[int, ...]) -> None:
-    values = np.random.default_rng(0).normal(size=shape)
-    low, high = measure_channels(values)
-    flat = values.reshape(-1, shape[-1] if shape else 1)
-    assert np.array_equal(low, flat.min(axis=0))
-    assert np.array_equal(high, flat.max(axis=0))
+def test_extremes_of_channels(shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32)
+    extremes = ChannelExtremes()
+    for values in images:
+        extremes.add(0, values)
+        assert extremes.take_image() == [(values.min(), values.max())]
+    found = extremes.find_ranges()[0]
+    flat = images.reshape(-1, shape[-1] if shape else 1)
+    assert np.array_equal(found.low, flat.min(axis=0))
+    assert np.array_equal(found.high, flat.max(axis=0))
 
 
 def test_input_codes_never_tie() -> None:
