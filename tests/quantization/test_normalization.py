@@ -10,6 +10,7 @@ from edgevision.contract import Preprocessing
 from edgevision.data.batches import iterate_pixels
 from edgevision.data.images import list_images
 from edgevision.data.preprocess import Preprocessor
+from edgevision.graph.flatbuffer import ModelEditor
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.network import Network
 from edgevision.quantization.normalization import find_wrong_scale
@@ -62,6 +63,22 @@ def test_inputs_a_hundred_times_too_small(pixels: np.ndarray) -> None:
     text = find_wrong_scale(network, normalize(pixels, CENTRED), CENTRED)
     assert text is not None
     assert "much too small" in text
+
+
+def test_a_network_that_normalizes_itself(pixels: np.ndarray) -> None:
+    editor = ModelEditor(create_network().model)
+    graph = read_tflite(editor.to_bytes())
+    raw = editor.add_tensor("raw", shape=graph.tensors[graph.inputs[0]].shape)
+    scale = editor.add_tensor("scale", data=np.float32([1 / 127.5]))
+    editor.add_op("MUL", [raw, scale], [graph.inputs[0]], options=("MulOptions", {}), position=0)
+    editor.set_inputs([raw])
+    model = editor.to_bytes()
+    network = Network(model=model, graph=read_tflite(model))
+    assert find_wrong_scale(network, normalize(pixels, RAW), RAW) is None
+    thousandfold = Preprocessing(mean=(0,), std=(1 / 255,))
+    text = find_wrong_scale(network, normalize(pixels, thousandfold), thousandfold)
+    assert text is not None
+    assert "much too large" in text
 
 
 def test_nothing_is_said_of_a_layer_without_biases(pixels: np.ndarray) -> None:
