@@ -110,6 +110,7 @@ def review_calibration(
     names = [name_tensor(network.graph, tensor) for tensor in calibration.ranges]
     report = CalibrationReport(
         images=images.num_used,
+        cached=calibration.cached,
         near_duplicates=count_near_duplicates(images.hashes),
         coverage=coverage,
         range_growth=tuple((names[i], float(growth[i])) for i in order if growth[i] > 0),

@@ -234,6 +234,7 @@ def _unpack_calibration(entry: dict[str, Array]) -> Calibration:
         ranges={tensor: ChannelRange(low=a, high=b) for tensor, a, b in rows},
         lows=entry["lows"],
         highs=entry["highs"],
+        cached=True,
     )
 
 

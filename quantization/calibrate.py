@@ -61,11 +61,13 @@ class Calibration:
         ranges: Range of every float activation by tensor index.
         lows: (N, T) float32, minimum of each tensor on each image, in the order of ``ranges``.
         highs: (N, T) float32, the same of the maximum.
+        cached: Whether it was measured in an earlier run.
     """
 
     ranges: dict[int, ChannelRange]
     lows: Array
     highs: Array
+    cached: bool = False
 
 
 def collect_ranges(model: bytes, graph: Graph, batches: Iterable[Array]) -> dict[int, ChannelRange]:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,20 +105,22 @@ def quantize_model(
         options: How.
     """
     network, rewrites = rewrite_network(source, options)
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(2) as pool:
         # The import takes a second, most of it beside the interpreter's work.
         engine = pool.submit(load_engine)
         if images is None:
             engine.result()
             model = run_engine(network.model, network.graph, options.row.scheme)
             return Quantized(model=model, repairs=tuple(rewrites))
-        seen, cached = _calibrate(source, network, images, options)
+        seen, keep = _calibrate(source, network, images, options)
+        if keep is not None:
+            pool.submit(keep)
         review = review_calibration(network, images, seen, source.contract.preprocessing)
-    network = network.with_ranges(seen.ranges)
-    quantized = _quantize_on(source, network, images.kept, engine, options)
+        network = network.with_ranges(seen.ranges)
+        quantized = _quantize_on(source, network, images.kept, engine, options)
     return replace(
         quantized,
-        calibration=replace(review, cached=cached),
+        calibration=review,
         repairs=(*rewrites, *quantized.repairs),
         warnings=(*review.warnings, *quantized.warnings),
     )
@@ -125,20 +128,22 @@ def quantize_model(
 
 def _calibrate(
     source: FloatModel, network: Network, images: CalibrationImages, options: Options
-) -> tuple[Calibration, bool]:
-    """Measure the network on the images, or find what was measured before."""
+) -> tuple[Calibration, Callable[[], bool] | None]:
+    """Measure the network on the images, or find what was measured before.
+
+    Returns:
+        What was measured, and how to keep it for the next run; ``None`` where that is not wanted.
+    """
     cache = None
     if options.cache is not None:
         preprocessing = source.contract.preprocessing
         cache = CalibrationCache(options.cache, network.model, images, preprocessing=preprocessing)
         found = cache.load(images)
         if found is not None:
-            return found, True
+            return found, None
     batches = images.iterate(network.graph, options.threads, options.progress)
     seen = calibrate(network.model, network.graph, batches, threads=options.threads)
-    if cache is not None:
-        cache.store(images, seen)
-    return seen, False
+    return seen, None if cache is None else partial(cache.store, images, seen)
 
 
 def rewrite_network(source: FloatModel, options: Options) -> tuple[Network, list[StepReport]]:
