@@ -120,8 +120,8 @@ def diagnose_networks(
     findings = [*_explain_input(seen)]
     for layer in sorted(layers, key=_get_worst):
         findings.extend(explain_layer(layer))
-    if not findings and is_below(sqnr_db, SOUND_OUTPUT_DB):
-        findings.extend(_explain_sum(layers, sqnr_db))
+    if is_below(sqnr_db, SOUND_OUTPUT_DB):
+        findings.extend(_explain_sum(layers, {finding.index for finding in findings}))
     return Diagnosis(
         images=len(images),
         sqnr_db=sqnr_db,
@@ -167,15 +167,24 @@ def _explain_input(values: Values) -> list[Finding]:
     ]
 
 
-def _explain_sum(layers: Sequence[LayerEvidence], sqnr_db: float | None) -> list[Finding]:
-    """Tell that no layer is to blame: many small losses add up."""
-    weakest = find_weakest(layers)
-    known = [layer for layer in layers if layer.shares and layer.kind in WEIGHTED]
-    if weakest is None or not known:
+def _explain_sum(layers: Sequence[LayerEvidence], explained: set[int]) -> list[Finding]:
+    """Tell that small losses added up before the first layer that has a cause of its own.
+
+    Args:
+        layers: In the order of execution.
+        explained: Indices of those with a cause; -1 for the input.
+    """
+    first = next((i for i, layer in enumerate(layers) if layer.index in explained), len(layers))
+    sound = layers[:first] if -1 not in explained else ()
+    weakest = find_weakest(sound)
+    shares = [layer.shares.weights for layer in sound if layer.shares and layer.kind in WEIGHTED]
+    last = next((layer for layer in reversed(sound) if layer.sqnr_db is not None), None)
+    if weakest is None or last is None or not shares:
         return []
-    weights = float(np.mean([layer.shares.weights for layer in known if layer.shares]))
-    source = "rounding the weights" if weights >= 0.5 else "rounding the activations"
-    share = max(weights, 1 - weights)
+    if is_below(weakest.local_sqnr_db, SOUND_DB) or not is_below(last.sqnr_db, SOUND_OUTPUT_DB):
+        return []
+    weights = float(np.mean(shares))
+    mostly_weights = weights >= 0.5
     return [
         Finding(
             layer="",
@@ -183,13 +192,15 @@ def _explain_sum(layers: Sequence[LayerEvidence], sqnr_db: float | None) -> list
             cause=Cause.ACCUMULATED_NOISE,
             title="small losses that add up",
             evidence=(
-                f"no layer alone falls below {weakest.local_sqnr_db:.0f} dB, yet {len(known)} "
-                f"layers one behind the other leave {sqnr_db:.1f} dB; on average {share:.0%} of "
-                f"the noise of a layer comes from {source}"
+                f"none of the first {len(shares)} layers with weights alone falls below "
+                f"{weakest.local_sqnr_db:.0f} dB, yet one behind the other they leave "
+                f"{last.sqnr_db:.1f} dB at {last.name}; on average "
+                f"{weights if mostly_weights else 1 - weights:.0%} of the noise of a layer comes "
+                f"from rounding the {'weights' if mostly_weights else 'activations'}"
             ),
             remedy=(
                 "rounding and bias_correction"
-                if weights >= 0.5
+                if mostly_weights
                 else "activation_equalization, --ranges mse, or --scheme int16x8"
             ),
         )

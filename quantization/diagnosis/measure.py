@@ -70,7 +70,10 @@ class Measurement:
 
         self.pairs = pair_networks(graphs[0], graphs[1], is_same)
         self._gains = find_gains(graphs[0], graphs[1], self.pairs)
-        self._names = name_layers([graphs[0].tensors[p.before.output].name for p in self.pairs])
+        self._names = name_layers(
+            [graphs[0].tensors[pair.before.output].name for pair in self.pairs],
+            [pair.before.op.name for pair in self.pairs],
+        )
         self._images = images
         stored = quantize_images(images, graphs[1].tensors[graphs[1].inputs[0]])
         self._before = Walk(models[0], images, threads)
@@ -129,7 +132,7 @@ class Measurement:
         together = self._restore(pair, actual[after.output])
         output = self._measure_output(pair, expected)
         if output.softmax_next and output.bits:
-            # Logits far below the best add nothing to probabilities; quantizers may leave them out.
+            # As in ``measure_values``: quantizers may leave the lowest logits out.
             expected, alone, together = (
                 np.maximum(side, output.range[0]) for side in (expected, alone, together)
             )

@@ -18,18 +18,21 @@ _OPERATION = re.compile(
 _SUFFIX = re.compile(
     r"_(relu6?|bn|batch_?norm(alization)?|batchnorm|activation|hard_swish)(_\d+)?$"
 )
-_GENERIC = re.compile(r"(activation|re_?lu6?|batch_?norm(alization)?|bn|relu)(_\d+)?$")
+_GENERIC = re.compile(r"(activation|re_?lu6?|batch_?norm(alization)?|bn|relu)(_\d+)*$")
+# What a converter calls the outputs of a network without a name of their own.
+_NAMELESS = re.compile(r"((Stateful)?PartitionedCall|Identity)(_\d+)?(:\d+)?$")
 _KERNEL = re.compile(r"(BiasAdd|Conv2D|depthwise|MatMul|conv2d_transpose|convolution)\d*$")
 _BLOCK = re.compile(
     r"(?:^|[_/])((?:expanded_conv|inverted_residual|bottleneck|block|stage|layer)_?\d*)"
 )
 
 
-def name_layers(names: Sequence[str]) -> list[str]:
+def name_layers(names: Sequence[str], ops: Sequence[str] = ()) -> list[str]:
     """Return a short name for each tensor; where two came out alike, they keep their own.
 
     Args:
         names: Of the tensors that the layers write.
+        ops: TFLite names of the layers; they name outputs that have no name of their own.
 
     >>> name_layers(["m_1/block_5_depthwise_relu6_1/Relu6;m_1/x/add", "m_1/block_5_add_1/add"])
     ['block_5_depthwise', 'block_5_add_1']
@@ -39,6 +42,9 @@ def name_layers(names: Sequence[str]) -> list[str]:
     paths = [_choose_path(name) for name in names]
     depth = _count_shared(paths)
     short = [_shorten(path[depth:]) or "/".join(path) for path in paths]
+    for index, op in enumerate(ops):
+        if _NAMELESS.match(names[index]):
+            short[index] = op.lower()
     return [
         text if short.count(text) == 1 else name.partition(";")[0]
         for text, name in zip(short, names, strict=True)
@@ -62,8 +68,9 @@ def _choose_path(name: str) -> list[str]:
         return [name]
     first = paths[0]
     if len(first) > 1 and _GENERIC.match(first[-2]):
-        kernels = [p for p in paths[1:] if len(p) > 1 and _KERNEL.match(p[-1])]
-        return kernels[0] if kernels else first
+        others = [p for p in paths[1:] if len(p) > 1 and not _GENERIC.match(p[-2])]
+        kernels = [p for p in others if _KERNEL.match(p[-1])]
+        return next(iter((*kernels, *others)), first)
     return first
 
 

@@ -57,7 +57,7 @@ def find_constant_channel(layer: LayerEvidence) -> str | None:
 def find_clipping(layer: LayerEvidence) -> str | None:
     """Values beyond the range make most of the error."""
     values = layer.output
-    if layer.kind in _TAKEN_OVER or values.softmax_next or not is_below(values.sqnr_db, SOUND_DB):
+    if layer.kind in _TAKEN_OVER or not is_below(values.sqnr_db, SOUND_DB):
         return None
     return describe_clipping(values)
 

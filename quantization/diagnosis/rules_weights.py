@@ -14,13 +14,13 @@ def find_spread_weights(layer: LayerEvidence) -> str | None:
     weights = _get_noisy_weights(layer)
     if weights is None or not weights.per_tensor:
         return None
-    middle, widest = find_median(weights.reaches), max(weights.reaches)
-    if widest < _LEAST_RATIO * middle:
+    alive = _list_alive(layer, weights)
+    middle, widest = find_median(alive), max(alive, default=0.0)
+    if widest < _LEAST_RATIO * middle or not alive:
         return None
-    least = min((r for r in weights.reaches if r > 0), default=0.0)
     return (
-        f"one scale serves {len(weights.reaches)} channels whose weights reach from {least:.2g} to "
-        f"{widest:.2g}: half of them get {_count_steps(middle, weights)} or fewer of "
+        f"one scale serves {len(weights.reaches)} channels whose weights reach from "
+        f"{min(alive):.2g} to {widest:.2g}: half of them get {_count_steps(middle, weights)} or fewer of "
         f"{2**weights.bits - 1} steps"
     )
 
@@ -31,7 +31,7 @@ def find_dead_weights(layer: LayerEvidence) -> str | None:
     if weights is None or not weights.per_tensor:
         return None
     widest = weights.reaches.index(max(weights.reaches))
-    alive = [r for c, r in enumerate(weights.reaches) if c not in layer.output.constant]
+    alive = _list_alive(layer, weights)
     if widest not in layer.output.constant or not alive:
         return None
     if weights.reaches[widest] < _LEAST_RATIO * max(alive):
@@ -59,6 +59,8 @@ def find_mean_shift(layer: LayerEvidence) -> str | None:
     """Most of the layer's own noise is a constant in each channel."""
     if layer.weights is None or not is_weak(layer) or layer.shift < _MOST:
         return None
+    if layer.weights.saturated:  # that is the cause, and no correction fits into such a bias
+        return None
     return (
         f"{layer.shift:.0%} of the noise is a constant that rounding adds to each channel, the "
         "same on every image"
@@ -82,6 +84,12 @@ def _get_noisy_weights(layer: LayerEvidence) -> Weights | None:
         return None
     noisy = is_weak(layer) and layer.shares.weights >= _MOST
     return layer.weights if noisy else None
+
+
+def _list_alive(layer: LayerEvidence, weights: Weights) -> tuple[float, ...]:
+    """List how far the weights of the channels reach whose output changes."""
+    dead = set(layer.output.constant)
+    return tuple(r for c, r in enumerate(weights.reaches) if c not in dead)
 
 
 def _count_steps(reach: float, weights: Weights) -> int:

@@ -28,12 +28,15 @@ def measure_values(values: Array, tensor: Tensor, *, softmax_next: bool = False)
     Args:
         values: (N, …, C) float32.
         tensor: The quantized network's; float ones have a range as wide as the values.
-        softmax_next: Whether a softmax reads it.
+        softmax_next: Whether a softmax reads it: values below the range then count as its end,
+            since logits far below the best add nothing to probabilities.
     """
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    range_, step, bits = _find_range(tensor, (low, high))
+    if softmax_next:
+        values = np.maximum(values, range_[0])
     flat = values.reshape(-1)[:: max(1, values.size // _SAMPLE)]
     lows, highs = _bound_channels(values)
-    range_, step, bits = _find_range(tensor, (low, high))
     codes, clipped, clipping = 0, 0.0, 0.0
     sqnr_db = channel_sqnr_db = None
     if bits:

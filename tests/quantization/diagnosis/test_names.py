@@ -34,6 +34,19 @@ def test_names_stay_apart() -> None:
     assert name_layers([]) == []
 
 
+def test_outputs_without_a_name() -> None:
+    names = ["a/b/conv_1/Conv2D", "a/b/dense_1/MatMul", "StatefulPartitionedCall_1:0"]
+    assert name_layers(names, ["CONV_2D", "FULLY_CONNECTED", "SOFTMAX"])[-1] == "softmax"
+
+
+def test_numbers_that_keras_appends() -> None:
+    names = [
+        "f_1/m_1/activation_2_1/Relu;f_1/m_1/add_1/Add",
+        "f_1/m_1/batch_normalization_4_1/batchnorm/add_1;f_1/m_1/conv2d_4_1/BiasAdd",
+    ]
+    assert name_layers(names) == ["add_1", "conv2d_4_1"]
+
+
 def test_blocks() -> None:
     assert find_block("MobilenetV2/expanded_conv_12/project") == "expanded_conv_12"
     assert find_block("decoder") == ""
