@@ -10,7 +10,6 @@ from edgevision.graph.graph import Op
 from edgevision.graph.ops import OpKind
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.answers import quantize_images
-from edgevision.quantization.diagnose import measure_sqnr_db
 from edgevision.quantization.diagnosis.constants import fold_constants
 from edgevision.quantization.diagnosis.evidence import LayerEvidence, Shares, Values, Weights
 from edgevision.quantization.diagnosis.names import find_block, name_layers
@@ -21,6 +20,7 @@ from edgevision.quantization.diagnosis.pairing import (
     find_constant,
     pair_networks,
 )
+from edgevision.quantization.diagnosis.powers import measure_powers
 from edgevision.quantization.diagnosis.rescaling import (
     find_gains,
     read_weights,
@@ -30,8 +30,6 @@ from edgevision.quantization.diagnosis.rescaling import (
 from edgevision.quantization.diagnosis.values import (
     dequantize_tensor,
     find_gate,
-    measure_channel_sqnr_db,
-    measure_shift,
     measure_ties,
     measure_values,
     measure_weights,
@@ -75,6 +73,7 @@ class Measurement:
             [pair.before.op.name for pair in self.pairs],
         )
         self._images = images
+        self._measured: dict[int, Values] = {}
         stored = quantize_images(images, graphs[1].tensors[graphs[1].inputs[0]])
         self._before = Walk(models[0], images, threads)
         self._after = Walk(models[1], stored, threads)
@@ -136,16 +135,17 @@ class Measurement:
             expected, alone, together = (
                 np.maximum(side, output.range[0]) for side in (expected, alone, together)
             )
+        local = measure_powers(expected, alone)
         evidence = LayerEvidence(
             index=after.op.index,
             name=name,
             block=find_block(name),
             op=after.op.name,
             kind=before.op.kind,
-            local_sqnr_db=measure_sqnr_db(expected, alone),
-            sqnr_db=measure_sqnr_db(expected, together),
-            channel_sqnr_db=measure_channel_sqnr_db(expected, alone),
-            shift=measure_shift(expected, alone),
+            local_sqnr_db=local.sqnr_db,
+            sqnr_db=measure_powers(expected, together).sqnr_db,
+            channel_sqnr_db=local.channel_sqnr_db,
+            shift=local.shift_share,
             shares=self._split_noise(pair, expected),
             inputs=self._measure_inputs(pair),
             output=output,
@@ -216,18 +216,20 @@ class Measurement:
         return {mine.index: (real if gain is None else real / gain).astype(np.float32)}
 
     def _measure_inputs(self, pair: Pair) -> tuple[Values, ...]:
-        return tuple(
-            measure_values(
-                self._scale(self._before.live[mine], mine), self._after.graph.tensors[tensor]
-            )
-            for tensor, mine in pair.inputs.items()
-        )
+        for tensor, mine in pair.inputs.items():
+            if tensor not in self._measured:  # it is no layer's output: the image, or rescaled
+                target = self._after.graph.tensors[tensor]
+                values = self._scale(self._before.live[mine], mine)
+                self._measured[tensor] = measure_values(values, target)
+        return tuple(self._measured[tensor] for tensor in pair.inputs)
 
     def _measure_output(self, pair: Pair, expected: Array) -> Values:
         tensor = self._after.graph.tensors[pair.after.output]
         values = self._scale(expected, pair.before.output)
         softmax_next = feeds_softmax(self._before.graph, pair.before.output)
-        return measure_values(values, tensor, softmax_next=softmax_next)
+        found = measure_values(values, tensor, softmax_next=softmax_next)
+        self._measured[pair.after.output] = found
+        return found
 
     def _measure_ties(self, pair: Pair) -> float:
         if pair.before.op.kind is not OpKind.SOFTMAX or not pair.inputs:
@@ -282,4 +284,4 @@ def _read_real_bias(op: Op, data: Array, tensors: Any, quantization: Any) -> Arr
 
 
 def _measure_noise(expected: Array, actual: Array) -> float:
-    return float(np.square(np.subtract(expected, actual, dtype=np.float32)).mean(dtype=np.float64))
+    return float(measure_powers(expected, actual).noise.mean())

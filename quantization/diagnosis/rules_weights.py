@@ -18,9 +18,10 @@ def find_spread_weights(layer: LayerEvidence) -> str | None:
     middle, widest = find_median(alive), max(alive, default=0.0)
     if widest < _LEAST_RATIO * middle or not alive:
         return None
+    steps = _count_steps(middle, weights)
     return (
         f"one scale serves {len(weights.reaches)} channels whose weights reach from "
-        f"{min(alive):.2g} to {widest:.2g}: half of them get {_count_steps(middle, weights)} or fewer of "
+        f"{min(alive):.2g} to {widest:.2g}: half of them get {steps} or fewer of "
         f"{2**weights.bits - 1} steps"
     )
 
@@ -57,9 +58,10 @@ def find_full_bias(layer: LayerEvidence) -> str | None:
 
 def find_mean_shift(layer: LayerEvidence) -> str | None:
     """Most of the layer's own noise is a constant in each channel."""
-    if layer.weights is None or not is_weak(layer) or layer.shift < _MOST:
+    weights = _get_noisy_weights(layer)
+    if weights is None or layer.shift < _MOST:
         return None
-    if layer.weights.saturated:  # that is the cause, and no correction fits into such a bias
+    if weights.saturated:  # that is the cause, and no correction fits into such a bias
         return None
     return (
         f"{layer.shift:.0%} of the noise is a constant that rounding adds to each channel, the "

@@ -9,8 +9,8 @@ import numpy as np
 from edgevision.graph.graph import Graph, Op, Tensor
 from edgevision.graph.ops import OpKind
 from edgevision.quantization.answers import quantize_images
-from edgevision.quantization.diagnose import measure_sqnr_db
 from edgevision.quantization.diagnosis.evidence import Values, Weights
+from edgevision.quantization.diagnosis.powers import measure_powers
 from edgevision.quantization.layers import get_bias
 from edgevision.specs import Quantization
 
@@ -37,19 +37,10 @@ def measure_values(values: Array, tensor: Tensor, *, softmax_next: bool = False)
         values = np.maximum(values, range_[0])
     flat = values.reshape(-1)[:: max(1, values.size // _SAMPLE)]
     lows, highs = _bound_channels(values)
-    codes, clipped, clipping = 0, 0.0, 0.0
-    sqnr_db = channel_sqnr_db = None
-    if bits:
-        stored = quantize_images(values, tensor)
-        codes = len(np.unique(stored))
-        real = dequantize_tensor(stored, tensor.quantization)
-        error = np.square(real - values)
-        beyond = (values < range_[0]) | (values > range_[1])
-        clipped = float(beyond.mean())
-        total = float(error.sum(dtype=np.float64))
-        clipping = float(error[beyond].sum(dtype=np.float64)) / total if total else 0.0
-        sqnr_db = measure_sqnr_db(values, real)
-        channel_sqnr_db = measure_channel_sqnr_db(values, real)
+    stored = quantize_images(values, tensor) if bits else values
+    real = dequantize_tensor(stored, tensor.quantization) if bits else values
+    powers = measure_powers(values, real)
+    clipped, clipping = _measure_clipping(values, real, range_) if bits else (0.0, 0.0)
     return Values(
         low=low,
         high=high,
@@ -57,12 +48,12 @@ def measure_values(values: Array, tensor: Tensor, *, softmax_next: bool = False)
         range=range_,
         step=step,
         bits=bits,
-        codes=codes,
+        codes=_count_codes(stored) if bits else 0,
         clipped=clipped,
         clipping=clipping,
-        sqnr_db=sqnr_db,
-        channel_sqnr_db=channel_sqnr_db,
-        power=float(np.square(values, dtype=np.float64).mean()) if values.size else 0.0,
+        sqnr_db=powers.sqnr_db,
+        channel_sqnr_db=powers.channel_sqnr_db,
+        power=float(powers.signal.mean()),
         reaches=tuple(np.maximum(np.abs(lows), np.abs(highs)).tolist()),
         constant=tuple(np.flatnonzero(lows == highs).tolist()),
         softmax_next=softmax_next,
@@ -108,28 +99,6 @@ def dequantize_tensor(values: Array, quantization: Quantization | None) -> Array
     return real
 
 
-def measure_channel_sqnr_db(expected: Array, actual: Array) -> float | None:
-    """Return the median over the channels (last axis) of the signal-to-noise ratio.
-
-    Channels that are always zero, or equal to the last bit, do not count.
-    """
-    axes = tuple(range(expected.ndim - 1))
-    signal = np.square(expected, dtype=np.float64).mean(axis=axes)
-    noise = np.square(np.subtract(expected, actual, dtype=np.float64)).mean(axis=axes)
-    used = (signal > 0) & (noise > 0)
-    if not used.any():
-        return None
-    return round(float(np.median(10 * np.log10(signal[used] / noise[used]))), 2)
-
-
-def measure_shift(expected: Array, actual: Array) -> float:
-    """Return the share of the noise that is a constant in each channel (last axis), 0 to 1."""
-    error = np.subtract(actual, expected, dtype=np.float64)
-    power = float(np.square(error).mean())
-    means = error.mean(axis=tuple(range(error.ndim - 1)))
-    return float(np.square(means).mean()) / power if power else 0.0
-
-
 def measure_ties(expected: Array, actual: Array) -> float:
     """Return the share of images whose two best scores differ before and are equal after."""
     rows = [side.reshape(-1, side.shape[-1]) for side in (expected, actual)]
@@ -152,6 +121,28 @@ def find_gate(shapes: tuple[tuple[int, ...], ...], kind: OpKind) -> int:
     small = int(np.argmin(sizes))
     channels = shapes[small][-1] if shapes[small] else 0
     return small if sizes[small] == channels < sizes[1 - small] else -1
+
+
+def _count_codes(stored: Array) -> int:
+    """Count the different integers that occur."""
+    unsigned = stored.view(f"u{stored.dtype.itemsize}")
+    found = np.zeros(256**stored.dtype.itemsize, bool)
+    found[unsigned.reshape(-1)] = True
+    return int(found.sum())
+
+
+def _measure_clipping(
+    values: Array, real: Array, range_: tuple[float, float]
+) -> tuple[float, float]:
+    """Return the share of values beyond the range, and what they make of the whole error."""
+    beyond = (values < range_[0]) | (values > range_[1])
+    count = int(np.count_nonzero(beyond))
+    if not count:
+        return 0.0, 0.0
+    error = real - values
+    outside = float(np.square(error[beyond], dtype=np.float64).sum())
+    total = sum(float(np.square(part).sum(dtype=np.float64)) for part in error)
+    return count / values.size, outside / total if total else 0.0
 
 
 def _find_range(

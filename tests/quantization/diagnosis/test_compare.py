@@ -114,3 +114,23 @@ def test_images_of_one_colour(float_file: Path, int8_file: Path, tmp_path: Path)
     Image.fromarray(np.full((12, 12, 3), 90, np.uint8)).save(tmp_path / "grey.png")
     diagnosis = ev.diagnose(float_file, int8_file, data=tmp_path)
     assert diagnosis.images == 1
+
+
+def test_a_real_network_that_collapses(real_data: Path, tmp_path: Path) -> None:
+    model = real_data / "models/mobilenet_v1_0.25_224_1_metadata_1.tflite"
+    options = {"calibration": real_data / "imagenet/calibration", "limit": 20, "diagnose": True}
+    collapsed = ev.quantize(
+        model, tmp_path / "a.tflite", scheme="int8-per-tensor", steps=[], **options
+    ).diagnosis
+    assert collapsed is not None
+    assert not collapsed.sound
+    worst = collapsed.findings[0]
+    assert worst.layer == "MobilenetV1/Conv2d_2_depthwise"
+    assert worst.cause == "dead_weights"
+    repaired = ev.quantize(model, tmp_path / "b.tflite", **options).diagnosis
+    assert repaired is not None
+    assert repaired.verdict.startswith("healthy")
+    # The same file beside the network as it was before its channels were equalized.
+    compared = ev.diagnose(model, tmp_path / "b.tflite", data=options["calibration"])
+    assert compared.rescaled > 20
+    assert compared.sound
