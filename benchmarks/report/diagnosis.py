@@ -13,7 +13,6 @@ from edgevision.units import NOTHING, format_percent
 
 FILE_NAME = "diagnosis.html"
 
-_SOUND_DB = 30
 _STEP_DB = 10
 _LINES = (("local", "local_sqnr_db"), ("behind", "sqnr_db"))
 
@@ -68,7 +67,7 @@ COLUMNS: tuple[tuple[str, Callable[[Layer], str]], ...] = (
 """Heading of each column, and what stands in it."""
 
 LEGEND = (
-    ("alone", "signal-to-noise ratio of the output with this layer alone quantized; 30 dB is good"),
+    ("alone", "signal-to-noise ratio of the output with this layer alone quantized"),
     ("in the network", "the same with everything before it quantized too"),
     ("median channel", "of the layer alone, over its channels: one loud channel hides the others"),
     ("noise from", "weights / inputs / output, in percent, each rounded by itself"),
@@ -127,7 +126,8 @@ def render_diagnosis(document: Mapping[str, Any], *, title: str) -> str:
         rescaled=document["rescaled_layers"],
         unpaired=document["unpaired_layers"],
         findings=group_findings(document["findings"]),
-        plot=make_plot(layers),
+        sound_db=document["sound_db"],
+        plot=make_plot(layers, document["sound_db"]),
         headings=[heading for heading, _ in COLUMNS],
         rows=[[write(layer) for _, write in COLUMNS] for layer in layers],
         legend=LEGEND,
@@ -151,16 +151,21 @@ def group_findings(findings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     ]
 
 
-def make_plot(layers: Sequence[Layer]) -> dict[str, Any] | None:
+def make_plot(layers: Sequence[Layer], sound_db: float) -> dict[str, Any] | None:
     """Lay out signal-to-noise ratios along the depth, in a field of 100 × 100.
 
-    Layers that lost nothing have no point. ``None`` where no layer has one.
+    Args:
+        layers: Of the document; those that lost nothing have no point.
+        sound_db: What a sound layer keeps.
+
+    Returns:
+        ``None`` where no layer has a point.
     """
     figures = [layer[key] for layer in layers for _, key in _LINES if layer[key] is not None]
     if not figures:
         return None
     low = min(0, int(min(figures) // _STEP_DB) * _STEP_DB)
-    high = max(_SOUND_DB + _STEP_DB, -int(-max(figures) // _STEP_DB) * _STEP_DB)
+    high = max(40, -int(-max(figures) // _STEP_DB) * _STEP_DB)
     across = 100 / max(len(layers) - 1, 1)
 
     def place(figure: float) -> float:
@@ -180,4 +185,4 @@ def make_plot(layers: Sequence[Layer]) -> dict[str, Any] | None:
     }
     ticks = [{"y": place(db), "text": f"{db} dB"} for db in range(low, high + 1, _STEP_DB)]
     ends = (layers[0]["name"], layers[-1]["name"])
-    return {"lines": lines, "ticks": ticks, "sound": place(_SOUND_DB), "ends": ends}
+    return {"lines": lines, "ticks": ticks, "sound": place(sound_db), "ends": ends}

@@ -34,6 +34,7 @@ from edgevision.quantization.diagnosis.rules_weights import (
     find_rounded_weights,
     find_spread_weights,
 )
+from edgevision.quantization.steps import Step
 
 
 class Cause(StrEnum):
@@ -119,13 +120,13 @@ RULES: tuple[RuleRow, ...] = (
         cause=Cause.CONSTANT_CHANNEL,
         title="a channel that never changes sets the range",
         find=find_constant_channel,
-        remedy="activation_equalization, --ranges mse, or --scheme int16x8",
+        remedy=f"{Step.ACTIVATION_EQUALIZATION}, --ranges mse, or --scheme int16x8",
     ),
     RuleRow(
         cause=Cause.OUTLIER_CHANNEL,
         title="an outlier channel",
         find=find_outlier_channel,
-        remedy="activation_equalization, --ranges mse, or --scheme int16x8",
+        remedy=f"{Step.ACTIVATION_EQUALIZATION}, --ranges mse, or --scheme int16x8",
     ),
     RuleRow(
         cause=Cause.CLIPPED_RANGE,
@@ -155,7 +156,7 @@ RULES: tuple[RuleRow, ...] = (
         cause=Cause.COARSE_LOGITS,
         title="logits too coarse for the softmax",
         find=find_coarse_logits,
-        remedy="logit_clipping, --scheme int16x8, or leave the softmax to the caller",
+        remedy=f"{Step.LOGIT_CLIPPING}, --scheme int16x8, or leave the softmax to the caller",
     ),
     RuleRow(
         cause=Cause.NARROW_GATE,
@@ -173,13 +174,13 @@ RULES: tuple[RuleRow, ...] = (
         cause=Cause.DEAD_WEIGHTS,
         title="weights of a dead channel set the scale",
         find=find_dead_weights,
-        remedy="--scheme int8, which has a scale per channel, or remove the channel",
+        remedy=f"{Step.DEAD_CHANNELS}, or --scheme int8, which has a scale per channel",
     ),
     RuleRow(
         cause=Cause.SPREAD_WEIGHTS,
         title="one scale for channels with very different weights",
         find=find_spread_weights,
-        remedy="--scheme int8, which has a scale per channel",
+        remedy=f"{Step.WEIGHT_EQUALIZATION}, or --scheme int8, which has a scale per channel",
     ),
     RuleRow(
         cause=Cause.FULL_BIAS,
@@ -191,7 +192,7 @@ RULES: tuple[RuleRow, ...] = (
         cause=Cause.MEAN_SHIFT,
         title="shifted means",
         find=find_mean_shift,
-        remedy="bias_correction",
+        remedy=str(Step.BIAS_CORRECTION),
     ),
     RuleRow(
         cause=Cause.HARD_SWISH,
@@ -203,7 +204,7 @@ RULES: tuple[RuleRow, ...] = (
         cause=Cause.ROUNDED_WEIGHTS,
         title="rounded weights",
         find=find_rounded_weights,
-        remedy="rounding and bias_correction",
+        remedy=f"{Step.ROUNDING} and {Step.BIAS_CORRECTION}",
         general=True,
     ),
     RuleRow(

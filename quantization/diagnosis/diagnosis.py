@@ -20,6 +20,7 @@ from edgevision.quantization.diagnosis.rules_activations import (
 )
 from edgevision.quantization.diagnosis.thresholds import SOUND_DB, SOUND_OUTPUT_DB, is_below
 from edgevision.quantization.layers import WEIGHTED
+from edgevision.quantization.steps import Step
 from edgevision.quantization.walk import measure_image_bytes
 from edgevision.specs import Progress
 
@@ -84,6 +85,7 @@ class Diagnosis:
             "sound": self.sound,
             "images": self.images,
             "sqnr_db": self.sqnr_db,
+            "sound_db": SOUND_DB,
             "rescaled_layers": self.rescaled,
             "unpaired_layers": self.unpaired,
             "findings": [finding.to_dict() for finding in self.findings],
@@ -199,9 +201,9 @@ def _explain_sum(layers: Sequence[LayerEvidence], explained: set[int]) -> list[F
                 f"from rounding the {'weights' if mostly_weights else 'activations'}"
             ),
             remedy=(
-                "rounding and bias_correction"
+                f"{Step.ROUNDING} and {Step.BIAS_CORRECTION}"
                 if mostly_weights
-                else "activation_equalization, --ranges mse, or --scheme int16x8"
+                else f"{Step.ACTIVATION_EQUALIZATION}, --ranges mse, or --scheme int16x8"
             ),
         )
     ]

@@ -22,8 +22,9 @@ from edgevision.quantization.diagnosis.pairing import (
 )
 from edgevision.quantization.diagnosis.powers import measure_powers
 from edgevision.quantization.diagnosis.rescaling import (
-    find_gains,
+    find_gain,
     read_weights,
+    refine_gain,
     share_signs,
     undo_gains,
 )
@@ -67,7 +68,7 @@ class Measurement:
             return share_signs(graphs[0], graphs[1], (before.op, after.op)) >= _LEAST_SIGNS
 
         self.pairs = pair_networks(graphs[0], graphs[1], is_same)
-        self._gains = find_gains(graphs[0], graphs[1], self.pairs)
+        self._gains: dict[int, Array] = {}
         self._names = name_layers(
             [graphs[0].tensors[pair.before.output].name for pair in self.pairs],
             [pair.before.op.name for pair in self.pairs],
@@ -80,7 +81,7 @@ class Measurement:
 
     @property
     def rescaled(self) -> int:
-        """Layers whose channels were scaled before they were rounded."""
+        """Layers whose channels were scaled before they were rounded, of those measured so far."""
         return len(self._gains)
 
     @property
@@ -127,6 +128,7 @@ class Measurement:
         plain = self._before.try_ops(before.last)
         actual = self._after.try_ops(after.last)
         expected = plain[before.output]
+        self._find_gain(pair, expected, actual[after.output])
         alone = self._restore(pair, self._run_alone(pair)[after.output])
         together = self._restore(pair, actual[after.output])
         output = self._measure_output(pair, expected)
@@ -151,11 +153,20 @@ class Measurement:
             output=output,
             weights=self._measure_weights(pair),
             ties=self._measure_ties(pair),
-            gate=self._find_gate(pair),
+            gate=self._choose_gate(pair),
         )
         self._before.commit(plain, before.last + 1)
         self._after.commit(actual, after.last + 1)
         return evidence
+
+    def _find_gain(self, pair: Pair, expected: Array, stored: Array) -> None:
+        """Learn by how much the quantizer scaled the channels that a layer writes."""
+        gain = find_gain((self._before.graph, self._after.graph), pair, self._gains)
+        if gain is None:
+            return
+        tensor = self._after.graph.tensors[pair.after.output]
+        actual = dequantize_tensor(stored, tensor.quantization)
+        self._gains[pair.before.output] = refine_gain(gain, expected, actual)
 
     def _run_alone(self, pair: Pair) -> dict[int, Array]:
         """Run the quantized layer on what the float network gives it."""
@@ -237,7 +248,7 @@ class Measurement:
         ((tensor, mine),) = pair.inputs.items()
         return measure_ties(self._before.live[mine], self._round(tensor, mine))
 
-    def _find_gate(self, pair: Pair) -> int:
+    def _choose_gate(self, pair: Pair) -> int:
         shapes = tuple(self._before.graph.tensors[t].shape for t in pair.inputs.values())
         return find_gate(shapes, pair.before.op.kind)
 
@@ -247,6 +258,10 @@ class Measurement:
         if stored is None:
             return None
         weights = read_weights(self._before.graph, op)
+        (mine,) = list(pair.inputs.values())[:1]
+        gains = [self._gains.get(t) for t in (mine, pair.before.output)]
+        inverse = [None if gain is None else 1 / np.where(gain == 0, 1, gain) for gain in gains]
+        weights = undo_gains(op, weights, *inverse)
         last = op.kind is OpKind.DEPTHWISE_CONV_2D
         return measure_weights(graph, pair.after.op, weights, stored, last)
 

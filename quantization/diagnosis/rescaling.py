@@ -7,6 +7,7 @@ like noise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,27 +22,54 @@ Array = np.ndarray[Any, Any]
 
 # Rounding alone moves the norm of a channel's weights by less.
 _LEAST_CHANGE = 0.1
-# Below this many steps the norm says little.
-_LEAST_STEPS = 16
+# Channels with fewer steps than this say nothing: they would look scaled in a collapsed file.
+_LEAST_STEPS = 4
 _LEAST_WEIGHTS = 16
+_MOST_REFINED = 1.25
 _KEEPING = (
     *(OpKind.PAD, OpKind.MAX_POOL, OpKind.AVERAGE_POOL, OpKind.GLOBAL_POOL, OpKind.REDUCE),
     *(OpKind.ACTIVATION, OpKind.ADD, OpKind.RESIZE, OpKind.RESHAPE),
 )
 
 
-def find_gains(before: Graph, after: Graph, pairs: tuple[Pair, ...]) -> dict[int, Array]:
-    """Find by how much each channel was multiplied.
+def find_gain(graphs: tuple[Graph, Graph], pair: Pair, gains: Mapping[int, Array]) -> Array | None:
+    """Find by how much each channel that a layer writes was multiplied.
+
+    Args:
+        graphs: The float and the quantized network.
+        pair: The layer in both.
+        gains: (C,) of the tensors before it, by index in the float network.
 
     Returns:
-        (C,) float32 by tensor index of the float network; tensors that kept their scale are absent.
+        (C,) float32; ``None`` where the channels kept their scale.
     """
-    gains: dict[int, Array] = {}
-    for pair in pairs:
-        found = _find_gain(before, after, pair, gains)
-        if found is not None and np.abs(found - 1).max(initial=0) > _LEAST_CHANGE:
-            gains[pair.before.output] = found
-    return gains
+    found = _find_gain(*graphs, pair, gains)
+    if found is None or np.abs(found - 1).max(initial=0) <= _LEAST_CHANGE:
+        return None
+    return found
+
+
+def refine_gain(gain: Array, expected: Array, actual: Array) -> Array:
+    """Fit the factors to the activations, near what the weights tell.
+
+    Rounded weights tell a factor to a few percent, and the errors of one layer would go into the
+    next one's: after twenty layers nothing could be said of them.
+
+    Args:
+        gain: (C,) as the weights tell.
+        expected: (N, …, C) float32 of the float network.
+        actual: The same of the quantized one.
+    """
+    channels = gain.size
+    product, power = np.zeros(channels), np.zeros(channels)
+    for one, other in zip(expected, actual, strict=True):
+        scaled = one.reshape(-1, channels) * gain
+        product += np.einsum("nc,nc->c", scaled, other.reshape(-1, channels))
+        power += np.einsum("nc,nc->c", scaled, scaled)
+    used = power > 0
+    factor = np.ones(channels)
+    factor[used] = np.clip(product[used] / power[used], 1 / _MOST_REFINED, _MOST_REFINED)
+    return np.asarray(gain * factor, np.float32)
 
 
 def read_weights(graph: Graph, op: Op) -> Array:
@@ -93,7 +121,7 @@ def share_signs(before: Graph, after: Graph, ops: tuple[Op, Op]) -> float:
     return float((np.sign(first[used]) == np.sign(second[used])).mean())
 
 
-def _find_gain(before: Graph, after: Graph, pair: Pair, gains: dict[int, Array]) -> Array | None:
+def _find_gain(before: Graph, after: Graph, pair: Pair, gains: Mapping[int, Array]) -> Array | None:
     op, reads = pair.before.op, list_read(before, pair.before.op)
     channels = before.tensors[pair.before.output].shape[-1:]
     if op.kind is OpKind.CONCAT:
@@ -125,7 +153,7 @@ def _find_steps(graph: Graph, pair: Pair) -> Array:
     return np.asarray(np.abs(rows).max(axis=1))
 
 
-def _join(graph: Graph, reads: list[int], gains: dict[int, Array]) -> Array | None:
+def _join(graph: Graph, reads: list[int], gains: Mapping[int, Array]) -> Array | None:
     if not any(t in gains for t in reads):
         return None
     parts = [gains.get(t, np.ones(graph.tensors[t].shape[-1], np.float32)) for t in reads]

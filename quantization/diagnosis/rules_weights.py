@@ -7,6 +7,7 @@ from edgevision.quantization.diagnosis.thresholds import is_weak
 
 _LEAST_RATIO = 4.0
 _MOST = 0.5
+_COVERED = 1.5
 
 
 def find_spread_weights(layer: LayerEvidence) -> str | None:
@@ -37,6 +38,8 @@ def find_dead_weights(layer: LayerEvidence) -> str | None:
         return None
     if weights.reaches[widest] < _LEAST_RATIO * max(alive):
         return None
+    if weights.reaches[widest] > _COVERED * weights.step * 2 ** (weights.bits - 1):
+        return None  # the scale is not made for it: somebody took it out
     return (
         f"the output of channel {widest} never changes, yet its weights reach "
         f"{weights.reaches[widest]:.2g}; those of the others stay below {max(alive):.2g} and get "

@@ -40,7 +40,7 @@ def describe_finding(layer: str, cause: str) -> dict[str, Any]:
 def describe(*findings: dict[str, Any]) -> dict[str, Any]:
     return {
         **{"verdict": "the output keeps only 3.0 dB", "sound": False, "images": 16},
-        **{"sqnr_db": 3.0, "rescaled_layers": 2, "unpaired_layers": 1},
+        **{"sqnr_db": 3.0, "sound_db": 30, "rescaled_layers": 2, "unpaired_layers": 1},
         "findings": list(findings),
         "layers": [
             describe_layer("stem", 40.0, 40.0),
@@ -63,14 +63,14 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
 
 
 def test_the_plot_goes_along_the_depth() -> None:
-    plot = make_plot(describe()["layers"])
+    plot = make_plot(describe()["layers"], 30)
     assert plot is not None
     # From 40 dB at the top to -10 dB at the bottom.
     assert [(p["x"], p["y"]) for p in plot["lines"]["local"]] == [(0, 0), (100, 56)]
     assert [(p["x"], p["y"]) for p in plot["lines"]["behind"]] == [(0, 0), (100, 88)]
     assert plot["sound"] == 20
     assert plot["lines"]["local"][1]["text"] == "head: 12.0 dB"
-    assert make_plot([describe_layer("exact", None, None)]) is None
+    assert make_plot([describe_layer("exact", None, None)], 30) is None
 
 
 def test_layers_with_the_same_cause_stand_together() -> None:
