@@ -123,6 +123,7 @@ def render_diagnosis(document: Mapping[str, Any], *, title: str) -> str:
         verdict=document["verdict"],
         sound=document["sound"] and not document["findings"],
         images=document["images"],
+        float_ops=document["float_ops"],
         rescaled=document["rescaled_layers"],
         unpaired=document["unpaired_layers"],
         findings=group_findings(document["findings"]),

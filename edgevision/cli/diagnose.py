@@ -122,6 +122,9 @@ def render_diagnosis(console: Any, diagnosis: dict[str, Any]) -> None:
         )
     console.print(table)
     console.print(diagnosis["verdict"])
+    if diagnosis["float_ops"]:
+        shown = ", ".join(f"{count} x {name}" for name, count in diagnosis["float_ops"].items())
+        console.print(f"computed in float: {shown}")
     if diagnosis["unpaired_layers"]:
         console.print(f"{diagnosis['unpaired_layers']} layers have no counterpart: left out")
     for group in group_findings(diagnosis["findings"]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +63,11 @@ class Diagnosis:
         return not is_below(self.sqnr_db, SOUND_OUTPUT_DB)
 
     @property
+    def float_ops(self) -> dict[str, int]:
+        """TFLite names of the operations whose outputs stayed float, and how many of each."""
+        return dict(Counter(layer.op for layer in self.layers if not layer.output.bits))
+
+    @property
     def verdict(self) -> str:
         """One line about the whole network."""
         whole = "equal to the last bit" if self.sqnr_db is None else f"{self.sqnr_db:.1f} dB"
@@ -86,6 +92,7 @@ class Diagnosis:
             "images": self.images,
             "sqnr_db": self.sqnr_db,
             "sound_db": SOUND_DB,
+            "float_ops": self.float_ops,
             "rescaled_layers": self.rescaled,
             "unpaired_layers": self.unpaired,
             "findings": [finding.to_dict() for finding in self.findings],

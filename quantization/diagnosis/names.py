@@ -15,6 +15,7 @@ _OPERATION = re.compile(
     r"AvgPool|MaxPool|add|Add|AddV2|mul|Mul|concat|convolution|conv2d_transpose|Reshape|Pad|"
     r"ReadVariableOp|resource|hard_swish|HardSwish|Tanh)(_?\d+)?$"
 )
+_NORMALIZATION = re.compile(r"batch_?norm(_\d+)?$", re.IGNORECASE)
 _SUFFIX = re.compile(
     r"_(relu6?|bn|batch_?norm(alization)?|batchnorm|activation|hard_swish)(_\d+)?$"
 )
@@ -87,6 +88,8 @@ def _count_shared(paths: Sequence[Sequence[str]]) -> int:
 
 def _shorten(path: Sequence[str]) -> str:
     parts = list(path)
-    while len(parts) > 1 and _OPERATION.match(parts[-1]):
+    if len(parts) > 1 and _OPERATION.match(parts[-1]):
+        parts.pop()
+    if len(parts) > 1 and _NORMALIZATION.match(parts[-1]):
         parts.pop()
     return _SUFFIX.sub("", "/".join(parts))

@@ -40,7 +40,13 @@ def describe_finding(layer: str, cause: str) -> dict[str, Any]:
 def describe(*findings: dict[str, Any]) -> dict[str, Any]:
     return {
         **{"verdict": "the output keeps only 3.0 dB", "sound": False, "images": 16},
-        **{"sqnr_db": 3.0, "sound_db": 30, "rescaled_layers": 2, "unpaired_layers": 1},
+        **{
+            "sqnr_db": 3.0,
+            "sound_db": 30,
+            "rescaled_layers": 2,
+            "float_ops": {"SQUEEZE": 2},
+            "unpaired_layers": 1,
+        },
         "findings": list(findings),
         "layers": [
             describe_layer("stem", 40.0, 40.0),
@@ -54,6 +60,7 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     page = render_diagnosis(describe(describe_finding("stem", "outlier")), title="m.tflite")
     assert "the output keeps only 3.0 dB" in page
     assert "&lt;stem&gt; reaches 41.2" in page
+    assert "Computed in float: 2 × SQUEEZE." in page
     assert "What helps: --ranges mse" in page
     assert "70 / 20 / 10" in page
     assert not re.search(r"(src|href)=|https?://|url\(", page)

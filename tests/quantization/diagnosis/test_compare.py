@@ -58,6 +58,7 @@ def test_every_scheme(scheme: str, float_file: Path, photos: Path, tmp_path: Pat
     assert len(diagnosis.layers) == 5
     assert diagnosis.unpaired == 0
     assert diagnosis.sound
+    assert bool(diagnosis.float_ops) == (scheme in ("dynamic", "float16"))
 
 
 def test_what_is_refused(float_file: Path, int8_file: Path, photos: Path, tmp_path: Path) -> None:

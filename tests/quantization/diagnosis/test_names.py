@@ -47,6 +47,17 @@ def test_numbers_that_keras_appends() -> None:
     assert name_layers(names) == ["add_1", "conv2d_4_1"]
 
 
+def test_layers_of_slim() -> None:
+    names = [
+        "MobilenetV2/expanded_conv/depthwise/Relu6",
+        "MobilenetV2/expanded_conv/project/BatchNorm/FusedBatchNorm",
+        "MobilenetV2/expanded_conv_1/add",
+    ]
+    assert name_layers(names) == [
+        *("expanded_conv/depthwise", "expanded_conv/project", "expanded_conv_1"),
+    ]
+
+
 def test_blocks() -> None:
     assert find_block("MobilenetV2/expanded_conv_12/project") == "expanded_conv_12"
     assert find_block("decoder") == ""
