@@ -75,7 +75,9 @@ class Weights:
         per_tensor: Whether several output channels share one scale.
         step: Median of the channels' steps.
         reaches: (O,) largest absolute float weight of each output channel.
-        saturated: Output channels whose bias is at the end of its integers, by number.
+        saturated: Output channels whose bias is at the end of its integers, by number; the one that
+            lost most comes first.
+        lost_bias: What the bias of that one should be, and what is stored.
     """
 
     bits: int
@@ -83,6 +85,7 @@ class Weights:
     step: float
     reaches: tuple[float, ...]
     saturated: tuple[int, ...] = ()
+    lost_bias: tuple[float, float] = (0.0, 0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""

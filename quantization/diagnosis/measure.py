@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -263,7 +264,19 @@ class Measurement:
         inverse = [None if gain is None else 1 / np.where(gain == 0, 1, gain) for gain in gains]
         weights = undo_gains(op, weights, *inverse)
         last = op.kind is OpKind.DEPTHWISE_CONV_2D
-        return measure_weights(graph, pair.after.op, weights, stored, last)
+        found = measure_weights(graph, pair.after.op, weights, stored, last)
+        return self._add_lost_bias(pair, found) if found.saturated else found
+
+    def _add_lost_bias(self, pair: Pair, weights: Weights) -> Weights:
+        """Put the saturated channel that lost most first, and tell what it lost."""
+        bias = get_bias(self._before.graph, pair.before.op)
+        kept = self._read_bias(pair, self._gains.get(pair.before.output))
+        if bias is None or bias.data is None or bias.index not in kept:
+            return weights
+        needed, stored = bias.data, kept[bias.index]
+        order = sorted(weights.saturated, key=lambda c: -abs(float(needed[c] - stored[c])))
+        lost = float(needed[order[0]]), float(stored[order[0]])
+        return replace(weights, saturated=tuple(order), lost_bias=lost)
 
     def _round(self, tensor: int, mine: int) -> Array:
         """Return the float values of a layer's input as its integers say them."""

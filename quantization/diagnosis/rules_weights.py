@@ -51,11 +51,11 @@ def find_full_bias(layer: LayerEvidence) -> str | None:
     """A bias needs more steps of input scale × weight scale than its integers have."""
     if layer.weights is None or not layer.weights.saturated or not is_weak(layer):
         return None
-    channels = layer.weights.saturated
-    which = f"channel {channels[0]}" if len(channels) == 1 else f"{len(channels)} channels"
+    channels, (needed, stored) = layer.weights.saturated, layer.weights.lost_bias
+    others = f", and {len(channels) - 1} more channels lose theirs" if len(channels) > 1 else ""
     return (
-        f"the bias of {which} is at the end of its 32 bits: its step is input scale × weight "
-        "scale, and the weights or inputs are tiny beside it"
+        f"the bias of channel {channels[0]} should be {needed:.2g} and is {stored:.2g}, the end of "
+        f"its 32 bits: its step is input scale × weight scale, and the weights are tiny{others}"
     )
 
 

@@ -179,7 +179,7 @@ def test_full_bias() -> None:
     model = net.finish(net.conv(net.image, weights, bias, name="layer"))
     diagnosis = diagnose_plain(model)
     assert ("layer", "full_bias") in find_causes(diagnosis)
-    assert "the bias of channel 1 is at the end" in get_evidence(diagnosis, Cause.FULL_BIAS)
+    assert "the bias of channel 1 should be 3 and is " in get_evidence(diagnosis, Cause.FULL_BIAS)
 
 
 def test_mean_shift() -> None:
