@@ -54,6 +54,7 @@ class Scheme(StrEnum):
     INT16X8 = "int16x8"
     DYNAMIC = "dynamic"
     FLOAT16 = "float16"
+    EDGETPU = "edgetpu"
 
 
 class RangeMethod(StrEnum):

@@ -14,6 +14,7 @@ from edgevision.outputs import atomic_path
 from edgevision.quantization.agreement import warn_of_collapse
 from edgevision.quantization.cache import find_cache_folder
 from edgevision.quantization.diagnosis.diagnosis import Diagnosis, diagnose_networks
+from edgevision.quantization.edgetpu import check_edgetpu
 from edgevision.quantization.gate import check_drop, check_gate, compare_accuracy
 from edgevision.quantization.images import CalibrationImages
 from edgevision.quantization.pipeline import Options, Quantized, quantize_model
@@ -57,7 +58,8 @@ def quantize(
         calibration: Folder of typical images, labels not needed; optional for ``dynamic`` and
             ``float16``, which then measure nothing.
         scheme: ``int8`` (weights per channel, int8 in and out), ``int8-per-tensor``, ``int16x8``,
-            ``dynamic`` (int8 weights, float in and out) or ``float16``.
+            ``dynamic`` (int8 weights, float in and out), ``float16``, or ``edgetpu`` (int8 as its
+            compiler takes it; what would stay on the CPU is among the warnings).
         eval_data: Labelled images on which both files are measured: top-1, mAP or mean IoU.
         max_drop: Percentage points of it that may be lost.
         limit: Use at most this many calibration images, evenly spaced.
@@ -82,7 +84,7 @@ def quantize(
     Raises:
         MissingFileError: The model or a folder does not exist.
         InvalidModelError: The model is damaged, or quantized already.
-        UnsupportedOpError: The model can not be quantized.
+        UnsupportedOpError: The model can not be quantized, or the Edge TPU takes nothing of it.
         DataError: An image is broken (it is named), or there is none.
         CalibrationError: An activation is NaN or infinite, or images are needed and not given.
         InvalidConfigError: An option is out of range.
@@ -107,8 +109,10 @@ def quantize(
     quantized = quantize_model(source, images, options)
     diagnosis = _diagnose(quantized, images, options) if diagnose else None
     accuracy = None
+    data = attach_contract(source.finish(quantized.model), source.contract)
+    placement = check_edgetpu(data) if row.scheme is Scheme.EDGETPU else ()
     with atomic_path(output) as place:
-        place.write_bytes(attach_contract(source.finish(quantized.model), source.contract))
+        place.write_bytes(data)
         if eval_data is not None:
             accuracy = compare_accuracy(
                 (source.path, place),
@@ -134,6 +138,7 @@ def quantize(
         warnings=(
             *_warn_of_source(source, images),
             *quantized.warnings,
+            *placement,
             *warn_of_collapse(source.contract.task, quantized.agreement),
         ),
         num_images=images.num_used if images else 0,

@@ -18,6 +18,7 @@ class SchemeRow:
         activation_bits: Bits of the activations; 0 leaves them float32.
         per_channel: Whether every output channel has its own weight scale.
         float_ops: Operations that stay float.
+        per_tensor_ops: Operations whose weights have one scale all the same.
     """
 
     scheme: Scheme
@@ -25,6 +26,7 @@ class SchemeRow:
     activation_bits: int
     per_channel: bool
     float_ops: tuple[str, ...] = ()
+    per_tensor_ops: tuple[str, ...] = ()
 
     @property
     def needs_ranges(self) -> bool:
@@ -55,6 +57,14 @@ SCHEMES = {
             float_ops=("DEPTHWISE_CONV_2D",),
         ),
         SchemeRow(scheme=Scheme.FLOAT16, weight_bits=16, activation_bits=0, per_channel=False),
+        SchemeRow(
+            scheme=Scheme.EDGETPU,
+            weight_bits=8,
+            activation_bits=8,
+            per_channel=True,
+            # Scales per channel of dense layers are younger than the last Edge TPU compiler.
+            per_tensor_ops=("FULLY_CONNECTED",),
+        ),
     )
 }
 
@@ -69,7 +79,7 @@ def create_recipe(scheme: Scheme) -> list[dict[str, Any]]:
     """
     row = SCHEMES[scheme]
     config: dict[str, Any] = {
-        "weight_tensor_config": _describe_weights(row),
+        "weight_tensor_config": _describe_weights(row, per_channel=row.per_channel),
         "compute_precision": "INTEGER" if row.has_integer_weights else "FLOAT",
         "explicit_dequantize": not row.has_integer_weights,
         "skip_checks": False,
@@ -91,13 +101,18 @@ def create_recipe(scheme: Scheme) -> list[dict[str, Any]]:
         {"regex": ".*", "operation": name, "algorithm_key": "no_quantize", "op_config": None}
         for name in row.float_ops
     )
+    shared = config | {"weight_tensor_config": _describe_weights(row, per_channel=False)}
+    rules.extend(
+        {"regex": ".*", "operation": name, "algorithm_key": algorithm, "op_config": shared}
+        for name in row.per_tensor_ops
+    )
     return rules
 
 
-def _describe_weights(row: SchemeRow) -> dict[str, Any]:
+def _describe_weights(row: SchemeRow, *, per_channel: bool) -> dict[str, Any]:
     return {
         "num_bits": row.weight_bits,
         "symmetric": True,
-        "granularity": "CHANNELWISE" if row.per_channel else "TENSORWISE",
+        "granularity": "CHANNELWISE" if per_channel else "TENSORWISE",
         "dtype": "INT" if row.has_integer_weights else "FLOAT",
     }

@@ -45,13 +45,14 @@ class Step(StrEnum):
     BIAS_CORRECTION = "bias_correction"
 
 
-_8_BIT = frozenset((Scheme.INT8, Scheme.INT8_PER_TENSOR))
+_PER_CHANNEL = frozenset((Scheme.INT8, Scheme.EDGETPU))
+_8_BIT = _PER_CHANNEL | {Scheme.INT8_PER_TENSOR}
 _INTEGER_WEIGHTS = _8_BIT | {Scheme.INT16X8, Scheme.DYNAMIC}
 
 APPLIES: Mapping[Step, frozenset[Scheme]] = {
     Step.DEAD_CHANNELS: frozenset((Scheme.INT8_PER_TENSOR,)),
     Step.WEIGHT_EQUALIZATION: frozenset((Scheme.INT8_PER_TENSOR,)),
-    Step.ACTIVATION_EQUALIZATION: frozenset((Scheme.INT8,)),
+    Step.ACTIVATION_EQUALIZATION: _PER_CHANNEL,
     Step.LOGIT_CLIPPING: _8_BIT,
     Step.COMPENSATION: _INTEGER_WEIGHTS,
     Step.ROUNDING: _INTEGER_WEIGHTS,

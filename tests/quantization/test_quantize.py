@@ -51,6 +51,7 @@ def run(path: Path) -> np.ndarray:
         ("int16x8", ("int16", "int8")),
         ("dynamic", ("float32", "int8")),
         ("float16", ("float32", "float16")),
+        ("edgetpu", ("int8", "int8")),
     ],
 )
 def test_schemes(
