@@ -16,6 +16,7 @@ from edgevision.graph.detection_heads import name_outputs
 from edgevision.quantization.advisor import CalibrationReport, review_calibration
 from edgevision.quantization.agreement import measure_agreement
 from edgevision.quantization.answers import run_network
+from edgevision.quantization.bias_overflow import fit_biases
 from edgevision.quantization.bias_room import leave_bias_room
 from edgevision.quantization.cache import CalibrationCache
 from edgevision.quantization.calibrate import Calibration, calibrate, find_input_range
@@ -31,6 +32,7 @@ from edgevision.quantization.images import CalibrationImages
 from edgevision.quantization.network import Network
 from edgevision.quantization.ranges.narrow import RangeReport, narrow_ranges
 from edgevision.quantization.repair import Repaired, repair_network
+from edgevision.quantization.rewrites.equivalence import is_equivalent
 from edgevision.quantization.schemes import SchemeRow
 from edgevision.quantization.shared_ranges import share_ranges
 from edgevision.quantization.source import FloatModel
@@ -40,6 +42,10 @@ from edgevision.specs import Progress, RangeMethod
 Array = np.ndarray[Any, Any]
 
 _GUARD_IMAGES = 64
+_NOT_EQUIVALENT = (
+    "the rewritten network does not give the float model's answers on the calibration images, so "
+    "that it was quantized as it is: please report the model"
+)
 _NOTHING_GAINED = "the repairs brought nothing on the calibration images and were left out"
 
 
@@ -115,6 +121,8 @@ def quantize_model(
         seen, keep = _calibrate(source, network, images, options)
         if keep is not None:
             pool.submit(keep)
+        if rewrites and not is_equivalent(source.data, network.model, images.kept):
+            return _quantize_unchanged(source, images, options)
         review = review_calibration(network, images, seen, source.contract.preprocessing)
         network = network.with_ranges(seen.ranges)
         quantized = _quantize_on(source, network, images.kept, engine, options)
@@ -124,6 +132,15 @@ def quantize_model(
         repairs=(*rewrites, *quantized.repairs),
         warnings=(*review.warnings, *quantized.warnings),
     )
+
+
+def _quantize_unchanged(
+    source: FloatModel, images: CalibrationImages, options: Options
+) -> Quantized:
+    """Quantize without rewrites, and say so."""
+    kept = tuple(step for step in options.steps if step not in REWRITES)
+    quantized = quantize_model(source, images, replace(options, steps=kept))
+    return replace(quantized, warnings=(*quantized.warnings, _NOT_EQUIVALENT))
 
 
 def _calibrate(
@@ -184,7 +201,7 @@ def make_integer(source: FloatModel, network: Network, row: SchemeRow) -> bytes:
         ranges = leave_bias_room(graph, share_ranges(graph, ranges))
     bounds = {index: seen.bounds() for index, seen in ranges.items()}
     bounds[graph.inputs[0]] = find_input_range(source.contract.preprocessing)
-    return run_engine(network.model, graph, row.scheme, bounds=bounds)
+    return fit_biases(run_engine(network.model, graph, row.scheme, bounds=bounds), graph)
 
 
 def _quantize_on(

@@ -20,6 +20,9 @@ from edgevision.quantization.dead_channels import remove_dead_channels
 from edgevision.quantization.layers import LayerStep
 from edgevision.quantization.logit_clipping import clip_logits
 from edgevision.quantization.network import Network
+from edgevision.quantization.rewrites.constant_arithmetic import fold_constants
+from edgevision.quantization.rewrites.hard_swish import expand_hard_swish
+from edgevision.quantization.rewrites.no_ops import remove_no_ops
 from edgevision.quantization.rounding import round_layer
 from edgevision.quantization.weight_equalization import equalize_weights
 from edgevision.specs import Scheme, parse_choice
@@ -36,6 +39,9 @@ FloatStep = Callable[[Network, Array], tuple[Network, int]]
 class Step(StrEnum):
     """What can be done to keep the float network's answers, in the order of application."""
 
+    NO_OPS = "no_ops"
+    HARD_SWISH = "hard_swish"
+    CONSTANT_ARITHMETIC = "constant_arithmetic"
     DEAD_CHANNELS = "dead_channels"
     WEIGHT_EQUALIZATION = "weight_equalization"
     ACTIVATION_EQUALIZATION = "activation_equalization"
@@ -50,6 +56,9 @@ _8_BIT = _PER_CHANNEL | {Scheme.INT8_PER_TENSOR}
 _INTEGER_WEIGHTS = _8_BIT | {Scheme.INT16X8, Scheme.DYNAMIC}
 
 APPLIES: Mapping[Step, frozenset[Scheme]] = {
+    Step.NO_OPS: _8_BIT,
+    Step.HARD_SWISH: _8_BIT,
+    Step.CONSTANT_ARITHMETIC: _8_BIT,
     Step.DEAD_CHANNELS: frozenset((Scheme.INT8_PER_TENSOR,)),
     Step.WEIGHT_EQUALIZATION: frozenset((Scheme.INT8_PER_TENSOR,)),
     Step.ACTIVATION_EQUALIZATION: _PER_CHANNEL,
@@ -60,7 +69,11 @@ APPLIES: Mapping[Step, frozenset[Scheme]] = {
 }
 """The schemes that each step is for."""
 
-REWRITES: Mapping[Step, Rewrite] = {}
+REWRITES: Mapping[Step, Rewrite] = {
+    Step.NO_OPS: remove_no_ops,
+    Step.HARD_SWISH: expand_hard_swish,
+    Step.CONSTANT_ARITHMETIC: fold_constants,
+}
 """Steps before the ranges are measured."""
 
 FLOAT_STEPS: Mapping[Step, FloatStep] = {
