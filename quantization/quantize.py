@@ -23,6 +23,7 @@ from edgevision.quantization.result import QuantizationResult
 from edgevision.quantization.schemes import SCHEMES
 from edgevision.quantization.source import FloatModel, check_output, open_source
 from edgevision.quantization.steps import choose_steps
+from edgevision.quantization.unsigned import check_unsigned, make_unsigned
 from edgevision.specs import Progress, RangeMethod, Scheme, parse_choice
 from edgevision.threads import resolve_threads
 
@@ -33,6 +34,7 @@ def quantize(
     *,
     calibration: str | Path | None = None,
     scheme: str = Scheme.INT8,
+    unsigned: bool = False,
     eval_data: str | Path | None = None,
     max_drop: float | None = None,
     limit: int | None = None,
@@ -60,6 +62,7 @@ def quantize(
         scheme: ``int8`` (weights per channel, int8 in and out), ``int8-per-tensor``, ``int16x8``,
             ``dynamic`` (int8 weights, float in and out), ``float16``, or ``edgetpu`` (int8 as its
             compiler takes it; what would stay on the CPU is among the warnings).
+        unsigned: Inputs and outputs are uint8 instead of int8.
         eval_data: Labelled images on which both files are measured: top-1, mAP or mean IoU.
         max_drop: Percentage points of it that may be lost.
         limit: Use at most this many calibration images, evenly spaced.
@@ -94,6 +97,7 @@ def quantize(
     """
     start = time.perf_counter()
     row = SCHEMES[parse_choice(Scheme, scheme, "scheme")]
+    check_unsigned(row, wanted=unsigned)
     check_gate(eval_data, max_drop)
     options = Options(
         row=row,
@@ -109,7 +113,8 @@ def quantize(
     quantized = quantize_model(source, images, options)
     diagnosis = _diagnose(quantized, images, options) if diagnose else None
     accuracy = None
-    data = attach_contract(source.finish(quantized.model), source.contract)
+    data = source.finish(quantized.model)
+    data = attach_contract(make_unsigned(data) if unsigned else data, source.contract)
     placement = check_edgetpu(data) if row.scheme is Scheme.EDGETPU else ()
     with atomic_path(output) as place:
         place.write_bytes(data)

@@ -47,6 +47,9 @@ def quantize_model(
         typer.Option("--calibration", help="Folder of typical images; labels are not needed."),
     ] = None,
     scheme: Annotated[Scheme, typer.Option("--scheme", help="What becomes integer.")] = Scheme.INT8,
+    unsigned: Annotated[
+        bool, typer.Option("--uint8", help="Inputs and outputs are uint8 instead of int8.")
+    ] = False,
     steps: Annotated[
         str | None,
         typer.Option(
@@ -94,6 +97,7 @@ def quantize_model(
             output,
             calibration=calibration,
             scheme=scheme,
+            unsigned=unsigned,
             steps=_parse_steps(steps),
             ranges=ranges,
             eval_data=eval_data,

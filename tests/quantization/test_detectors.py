@@ -154,3 +154,21 @@ def test_joined_scores_keep_the_scale_of_a_sigmoid() -> None:
         assert shared[named[part]].bounds() == ranges[boxes].bounds()
     for part in ("scores_0", "scores_1", "stem", "map_1"):
         assert shared[named[part]].bounds() == ranges[named[part]].bounds()
+
+
+def test_an_edgetpu_detector_tells_of_its_suppression(pictures: Path, tmp_path: Path) -> None:
+    source = write_detector(tmp_path / "float.tflite", suppresses=True)
+    file = tmp_path / "tpu.tflite"
+
+    result = quantize(source, file, calibration=pictures, scheme="edgetpu", unsigned=True)
+
+    graph = read_tflite(file)
+    assert graph.input_specs()[0].dtype == "uint8"
+    assert name_outputs(graph) == list(RESULTS)
+    told = [text for text in result.warnings if "on the CPU: " in text]
+    assert any("2 DEQUANTIZE" in text for text in told)
+    assert any("TFLite_Detection_PostProcess" in text for text in told)
+    picture = next(pictures.iterdir())
+    best = [next(iter(load(path).predict(picture))) for path in (source, file)]
+    assert best[0].label == best[1].label
+    assert abs(best[0].score - best[1].score) < 0.05
