@@ -14,7 +14,7 @@ import numpy as np
 from edgevision.contract import Contract
 from edgevision.converters.agreement import BoxAgreement, share_equal
 from edgevision.converters.ending_check import Found, find_boxes
-from edgevision.errors import InvalidModelError
+from edgevision.errors import InvalidModelError, QualityGateError
 from edgevision.graph.anchors import Floats
 from edgevision.graph.detection_heads import find_heads
 from edgevision.graph.graph import Graph
@@ -56,16 +56,22 @@ def measure_agreement(
     return share_equal(first, second)
 
 
-def warn_of_collapse(task: Task, agreement: float | None) -> list[str]:
-    """Say in words that a quantized detector or segmenter does not answer like the float one."""
+def check_collapse(task: Task, agreement: float | None) -> None:
+    """Refuse a quantized detector or segmenter that does not answer like the float one.
+
+    Raises:
+        QualityGateError: With the figure.
+    """
     least = _LEAST.get(task)
     if least is None or agreement is None or agreement >= least:
-        return []
-    return [
+        return
+    raise QualityGateError(
         f"the quantized model gives only {agreement:.0%} of the float model's {_WHAT[task]} on the "
-        "calibration images: measure it with --eval before you ship it, give more typical images, "
-        "or try --scheme int16x8"
-    ]
+        "calibration images, so no file was written",
+        received=f"least for this task: {least:.0%}",
+        remedy="give more typical images, try --scheme int16x8, or set another limit with "
+        "--min-agreement",
+    )
 
 
 def _choose_classes(scores: Array, task: Task) -> Array:

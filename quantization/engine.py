@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,12 @@ def load_engine() -> Any:
 
 
 def run_engine(
-    model: bytes, graph: Graph, scheme: Scheme, *, bounds: Bounds | None = None
+    model: bytes,
+    graph: Graph,
+    scheme: Scheme,
+    *,
+    bounds: Bounds | None = None,
+    lifted: Sequence[int] = (),
 ) -> bytes:
     """Quantize a float model.
 
@@ -46,6 +51,7 @@ def run_engine(
         graph: The same model, read.
         scheme: What becomes integer.
         bounds: Range of every float activation; not needed where activations stay float.
+        lifted: Indices of operations that stay in float.
 
     Returns:
         Bytes of the quantized ``.tflite``.
@@ -60,7 +66,8 @@ def run_engine(
         statistics = _describe_ranges(graph, bounds or {})
     with _quiet():
         try:
-            engine = quantizer.Quantizer(bytearray(model), create_recipe(scheme))
+            names = [graph.tensors[graph.ops[index].outputs[0]].name for index in lifted]
+            engine = quantizer.Quantizer(bytearray(model), create_recipe(scheme, names))
             result = engine.quantize(
                 statistics, enable_progress_bar=False, enable_progress_report=False
             )

@@ -2,54 +2,81 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevision.errors import InvalidConfigError, QualityGateError
-from edgevision.quantization.result import METRIC_NAMES, Accuracy
+from edgevision.errors import QualityGateError
+from edgevision.quantization.accuracy import METRIC_NAMES, Accuracy
 from edgevision.runtime.evaluation import HEADLINES, evaluate_model
 from edgevision.runtime.load import load
 from edgevision.specs import Progress
 
 
-def compare_accuracy(
-    files: tuple[Path, Path],
-    data: str | Path,
-    *,
-    contract: Mapping[str, Any],
-    skip_broken: bool = False,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> Accuracy:
-    """Measure the figure of the task, top-1, mAP or mean IoU, of both files.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EvalData:
+    """Labelled images, and how they are read.
 
-    Args:
-        files: The float and the quantized file.
-        data: Labelled images, as for ``evaluate``.
+    Attributes:
+        folder: As for ``evaluate``.
         contract: Overrides of the files' contract.
         skip_broken: Leave out broken images.
         threads: CPU threads of the interpreter.
         progress: Called after every image.
-
-    Raises:
-        DataError: The images or labels do not fit.
-        BackendUnavailableError: A detector is measured without pycocotools.
     """
-    results = []
-    for file, name in zip(files, ("float", "quantized"), strict=True):
-        model = load(file, threads=threads, **contract)
-        report = _name(progress, name)
-        results.append(evaluate_model(model, data, skip_broken=skip_broken, progress=report))
-        metric = HEADLINES[model.contract.task]
-    before, after = results
-    return Accuracy(
-        metric=metric,
-        float_value=getattr(before, metric),
-        quantized_value=getattr(after, metric),
-        samples=after.samples,
-        notes=before.notes,
-    )
+
+    folder: str | Path
+    contract: Mapping[str, Any]
+    skip_broken: bool = False
+    threads: int | None = None
+    progress: Progress | None = None
+
+
+class AccuracyMeter:
+    """Measures the figure of the task, top-1, mAP or mean IoU, of a float and of integer files.
+
+    The float file is measured once, when it is needed first.
+
+    Args:
+        float_file: The float file.
+        data: Labelled images.
+    """
+
+    def __init__(self, float_file: Path, data: EvalData) -> None:
+        self._float_file = float_file
+        self._data = data
+        self._before: Any = None
+
+    def measure(self, model: bytes) -> Accuracy:
+        """Measure a ``.tflite`` with its contract.
+
+        Raises:
+            DataError: The images or labels do not fit.
+            BackendUnavailableError: A detector is measured without pycocotools.
+        """
+        if self._before is None:
+            self._before = self._evaluate(self._float_file, "float")
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "quantized.tflite"
+            file.write_bytes(model)
+            after, metric = self._evaluate(file, "quantized")
+        before = self._before[0]
+        return Accuracy(
+            metric=metric,
+            float_value=getattr(before, metric),
+            quantized_value=getattr(after, metric),
+            samples=after.samples,
+            notes=before.notes,
+        )
+
+    def _evaluate(self, file: Path, name: str) -> tuple[Any, str]:
+        data = self._data
+        model = load(file, threads=data.threads, **data.contract)
+        report = _name(data.progress, name)
+        result = evaluate_model(model, data.folder, skip_broken=data.skip_broken, progress=report)
+        return result, HEADLINES[model.contract.task]
 
 
 def check_drop(accuracy: Accuracy, max_drop: float) -> None:
@@ -71,26 +98,6 @@ def check_drop(accuracy: Accuracy, max_drop: float) -> None:
         ),
         remedy="give more typical calibration images, or try --scheme int16x8",
     )
-
-
-def check_gate(eval_data: str | Path | None, max_drop: float | None) -> None:
-    """Refuse a gate that can not be measured.
-
-    Raises:
-        InvalidConfigError: ``max_drop`` without labelled images, or out of range.
-    """
-    if max_drop is None:
-        return
-    if eval_data is None:
-        raise InvalidConfigError(
-            "max_drop needs labelled images",
-            received=f"max_drop={max_drop}",
-            remedy="name them with --eval",
-        )
-    if not 0 <= max_drop <= 100:
-        raise InvalidConfigError(
-            "max_drop is in percentage points, 0 to 100", received=f"max_drop={max_drop}"
-        )
 
 
 def _name(progress: Progress | None, name: str) -> Progress | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -100,6 +100,33 @@ class Quantized:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """A float network that is ready for the engine; a search makes more than one file of it.
+
+    Attributes:
+        source: The float model.
+        options: How to quantize.
+        network: Rewritten, with the ranges measured.
+        final: The same after all float steps.
+        kept: (N, *input shape) float32, the images of the repairs.
+        reports: What was applied.
+        ranges: How the ranges were chosen.
+        calibration: What was seen of the images.
+        warnings: What a person should know.
+    """
+
+    source: FloatModel
+    options: Options
+    network: Network
+    final: Network
+    kept: Array
+    reports: tuple[StepReport, ...]
+    ranges: RangeReport
+    calibration: CalibrationReport
+    warnings: tuple[str, ...] = ()
+
+
 def quantize_model(
     source: FloatModel, images: CalibrationImages | None, options: Options
 ) -> Quantized:
@@ -110,37 +137,85 @@ def quantize_model(
         images: Calibration images; ``None`` where the scheme needs none.
         options: How.
     """
+    if images is not None:
+        return build_model(prepare_model(source, images, options))
+    network, rewrites = rewrite_network(source, options)
+    model = run_engine(network.model, network.graph, options.row.scheme)
+    return Quantized(model=model, repairs=tuple(rewrites))
+
+
+def prepare_model(source: FloatModel, images: CalibrationImages, options: Options) -> Prepared:
+    """Rewrite, measure ranges and apply the float steps."""
     network, rewrites = rewrite_network(source, options)
     with ThreadPoolExecutor(2) as pool:
         # The import takes a second, most of it beside the interpreter's work.
         engine = pool.submit(load_engine)
-        if images is None:
-            engine.result()
-            model = run_engine(network.model, network.graph, options.row.scheme)
-            return Quantized(model=model, repairs=tuple(rewrites))
         seen, keep = _calibrate(source, network, images, options)
         if keep is not None:
             pool.submit(keep)
         if rewrites and not is_equivalent(source.data, network.model, images.kept):
-            return _quantize_unchanged(source, images, options)
+            return _prepare_unchanged(source, images, options)
         review = review_calibration(network, images, seen, source.contract.preprocessing)
         network = network.with_ranges(seen.ranges)
-        quantized = _quantize_on(source, network, images.kept, engine, options)
-    return replace(
-        quantized,
+        engine.result()
+        final, changes = prepare_network(network, images.kept, options.steps)
+        final, chosen = _narrow(source, final, images.kept, options)
+    return Prepared(
+        source=source,
+        options=options,
+        network=network,
+        final=final,
+        kept=images.kept,
+        reports=(*rewrites, *changes),
+        ranges=chosen,
         calibration=review,
-        repairs=(*rewrites, *quantized.repairs),
-        warnings=(*review.warnings, *quantized.warnings),
+        warnings=review.warnings,
     )
 
 
-def _quantize_unchanged(
-    source: FloatModel, images: CalibrationImages, options: Options
-) -> Quantized:
-    """Quantize without rewrites, and say so."""
+def build_model(prepared: Prepared, lifted: Sequence[int] = ()) -> Quantized:
+    """Make the integer model of a prepared network.
+
+    Args:
+        prepared: The network.
+        lifted: Indices of operations of ``prepared.final`` that stay in float.
+
+    Returns:
+        The plain or the repaired model, whichever follows the float one better.
+    """
+    source, options, kept = prepared.source, prepared.options, prepared.kept
+    plain = make_integer(source, prepared.network, options.row, lifted)
+    changed = any(r.step in FLOAT_STEPS for r in prepared.reports) or prepared.ranges.narrowed > 0
+    quantized = make_integer(source, prepared.final, options.row, lifted) if changed else plain
+    steps = [step for step in LAYER_STEPS if step in options.steps]
+    repaired = repair_network(
+        (prepared.final.model, quantized),
+        kept,
+        steps=steps,
+        threads=options.threads,
+        progress=options.progress,
+    )
+    network, ranges, warnings = prepared.final, prepared.ranges, prepared.warnings
+    reports: tuple[StepReport, ...] = (*prepared.reports, *repaired.steps)
+    if (changed or steps) and _is_worse(repaired, plain, kept, options):
+        network, ranges = prepared.network, replace(ranges, narrowed=0)
+        repaired = repair_network((network.model, plain), kept, steps=(), threads=options.threads)
+        reports = tuple(r for r in prepared.reports if r.step in REWRITES)
+        warnings = (*warnings, _NOTHING_GAINED)
+    return replace(
+        _describe(source, network, repaired),
+        repairs=reports,
+        ranges=ranges,
+        calibration=prepared.calibration,
+        warnings=warnings,
+    )
+
+
+def _prepare_unchanged(source: FloatModel, images: CalibrationImages, options: Options) -> Prepared:
+    """Prepare without rewrites, and say so."""
     kept = tuple(step for step in options.steps if step not in REWRITES)
-    quantized = quantize_model(source, images, replace(options, steps=kept))
-    return replace(quantized, warnings=(*quantized.warnings, _NOT_EQUIVALENT))
+    prepared = prepare_model(source, images, replace(options, steps=kept))
+    return replace(prepared, warnings=(*prepared.warnings, _NOT_EQUIVALENT))
 
 
 def _calibrate(
@@ -192,8 +267,17 @@ def prepare_network(
     return network, reports
 
 
-def make_integer(source: FloatModel, network: Network, row: SchemeRow) -> bytes:
-    """Run the engine with a network's ranges; the input's is what all pixel values give."""
+def make_integer(
+    source: FloatModel, network: Network, row: SchemeRow, lifted: Sequence[int] = ()
+) -> bytes:
+    """Run the engine with a network's ranges; the input's is what all pixel values give.
+
+    Args:
+        source: The float model.
+        network: With its ranges.
+        row: The scheme.
+        lifted: Indices of operations that stay in float.
+    """
     graph, ranges = network.graph, network.ranges
     if not row.needs_ranges:
         return run_engine(network.model, graph, row.scheme)
@@ -201,35 +285,8 @@ def make_integer(source: FloatModel, network: Network, row: SchemeRow) -> bytes:
         ranges = leave_bias_room(graph, share_ranges(graph, ranges))
     bounds = {index: seen.bounds() for index, seen in ranges.items()}
     bounds[graph.inputs[0]] = find_input_range(source.contract.preprocessing)
-    return fit_biases(run_engine(network.model, graph, row.scheme, bounds=bounds), graph)
-
-
-def _quantize_on(
-    source: FloatModel, network: Network, kept: Array, engine: Future[Any], options: Options
-) -> Quantized:
-    """Make the plain and the repaired model, and keep the one that follows the float one better."""
-    engine.result()
-    plain = make_integer(source, network, options.row)
-    prepared, reports = prepare_network(network, kept, options.steps)
-    prepared, chosen = _narrow(source, prepared, kept, options)
-    changed = bool(reports) or chosen.narrowed > 0
-    quantized = make_integer(source, prepared, options.row) if changed else plain
-    repaired = repair_network(
-        (prepared.model, quantized),
-        kept,
-        steps=[step for step in LAYER_STEPS if step in options.steps],
-        threads=options.threads,
-        progress=options.progress,
-    )
-    reports.extend(repaired.steps)
-    if (changed or reports) and _is_worse(repaired, plain, kept, options):
-        repaired = repair_network((network.model, plain), kept, steps=(), threads=options.threads)
-        return replace(
-            _describe(source, network, repaired),
-            ranges=replace(chosen, narrowed=0),
-            warnings=(_NOTHING_GAINED,),
-        )
-    return replace(_describe(source, prepared, repaired), repairs=tuple(reports), ranges=chosen)
+    model = run_engine(network.model, graph, row.scheme, bounds=bounds, lifted=lifted)
+    return fit_biases(model, graph)
 
 
 def _narrow(

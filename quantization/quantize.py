@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,21 @@ from edgevision.data.preprocess import Preprocessor
 from edgevision.errors import CalibrationError
 from edgevision.graph.contracts import attach_contract
 from edgevision.outputs import atomic_path
-from edgevision.quantization.agreement import warn_of_collapse
+from edgevision.quantization.accuracy import Accuracy
+from edgevision.quantization.agreement import check_collapse
 from edgevision.quantization.cache import find_cache_folder
 from edgevision.quantization.diagnosis.diagnosis import Diagnosis, diagnose_networks
 from edgevision.quantization.edgetpu import check_edgetpu
-from edgevision.quantization.gate import check_drop, check_gate, compare_accuracy
+from edgevision.quantization.gate import AccuracyMeter, EvalData, check_drop
 from edgevision.quantization.images import CalibrationImages
-from edgevision.quantization.pipeline import Options, Quantized, quantize_model
+from edgevision.quantization.pipeline import Options, Quantized, prepare_model, quantize_model
 from edgevision.quantization.ranges.narrow import choose_method
 from edgevision.quantization.result import QuantizationResult
 from edgevision.quantization.schemes import SCHEMES
+from edgevision.quantization.search import Found, search_target
 from edgevision.quantization.source import FloatModel, check_output, open_source
 from edgevision.quantization.steps import choose_steps
+from edgevision.quantization.target import Target
 from edgevision.quantization.unsigned import check_unsigned, make_unsigned
 from edgevision.specs import Progress, RangeMethod, Scheme, parse_choice
 from edgevision.threads import resolve_threads
@@ -37,6 +41,8 @@ def quantize(
     unsigned: bool = False,
     eval_data: str | Path | None = None,
     max_drop: float | None = None,
+    min_agreement: float | None = None,
+    budget_s: float | None = None,
     limit: int | None = None,
     steps: Sequence[str] | None = None,
     ranges: str = RangeMethod.MINMAX,
@@ -64,7 +70,12 @@ def quantize(
             compiler takes it; what would stay on the CPU is among the warnings).
         unsigned: Inputs and outputs are uint8 instead of int8.
         eval_data: Labelled images on which both files are measured: top-1, mAP or mean IoU.
-        max_drop: Percentage points of it that may be lost.
+        max_drop: Percentage points of it that may be lost. Where the default loses more, the layers
+            that cost most go back to float, as few as possible.
+        min_agreement: The same without labels: share of the float model's answers, 0 to 1, that has
+            to stay on the calibration images. A detector or segmenter that keeps hardly any is
+            refused unless this allows it.
+        budget_s: Seconds after which no further file is tried for these two.
         limit: Use at most this many calibration images, evenly spaced.
         steps: Names of ``Step``, what is done to keep the accuracy; by default everything that is
             for the scheme, an empty list nothing.
@@ -91,14 +102,16 @@ def quantize(
         DataError: An image is broken (it is named), or there is none.
         CalibrationError: An activation is NaN or infinite, or images are needed and not given.
         InvalidConfigError: An option is out of range.
-        QualityGateError: ``max_drop`` is exceeded; no file is written.
+        QualityGateError: The target can not be reached, or a detector or segmenter collapsed; no
+            file is written.
         OutputError: The output can not be written.
         BackendUnavailableError: ai-edge-quantizer is not installed.
     """
     start = time.perf_counter()
     row = SCHEMES[parse_choice(Scheme, scheme, "scheme")]
     check_unsigned(row, wanted=unsigned)
-    check_gate(eval_data, max_drop)
+    target = Target(max_drop=max_drop, min_agreement=min_agreement, budget_s=budget_s)
+    target.check(row, has_labels=eval_data is not None, has_images=calibration is not None)
     options = Options(
         row=row,
         steps=choose_steps(row.scheme, steps),
@@ -110,25 +123,26 @@ def quantize(
     check_output(model, output)
     source = open_source(model, contract)
     images = _open_images(source, calibration, options, limit=limit, skip_broken=skip_broken)
-    quantized = quantize_model(source, images, options)
+    meter = None
+    if eval_data is not None:
+        data = EvalData(
+            folder=eval_data,
+            contract=contract,
+            skip_broken=skip_broken,
+            threads=threads,
+            progress=progress,
+        )
+        meter = AccuracyMeter(source.path, data)
+    packer = _Packer(source=source, unsigned=unsigned, meter=meter)
+    found = _make(source, images, options, target=target, packer=packer)
+    quantized, accuracy = found.quantized, found.accuracy
+    if min_agreement is None:
+        check_collapse(source.contract.task, quantized.agreement)
     diagnosis = _diagnose(quantized, images, options) if diagnose else None
-    accuracy = None
-    data = source.finish(quantized.model)
-    data = attach_contract(make_unsigned(data) if unsigned else data, source.contract)
-    placement = check_edgetpu(data) if row.scheme is Scheme.EDGETPU else ()
+    packed = packer.pack(quantized)
+    placement = check_edgetpu(packed) if row.scheme is Scheme.EDGETPU else ()
     with atomic_path(output) as place:
-        place.write_bytes(data)
-        if eval_data is not None:
-            accuracy = compare_accuracy(
-                (source.path, place),
-                eval_data,
-                contract=contract,
-                skip_broken=skip_broken,
-                threads=threads,
-                progress=progress,
-            )
-            if max_drop is not None:
-                check_drop(accuracy, max_drop)
+        place.write_bytes(packed)
     return QuantizationResult(
         output=Path(output),
         scheme=options.row.scheme,
@@ -144,13 +158,49 @@ def quantize(
             *_warn_of_source(source, images),
             *quantized.warnings,
             *placement,
-            *warn_of_collapse(source.contract.task, quantized.agreement),
         ),
         num_images=images.num_used if images else 0,
         skipped=tuple(images.skipped) if images else (),
         accuracy=accuracy,
+        search=found.report,
         diagnosis=diagnosis,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Packer:
+    """Makes files of quantized networks, and measures them."""
+
+    source: FloatModel
+    unsigned: bool
+    meter: AccuracyMeter | None
+
+    def pack(self, quantized: Quantized) -> bytes:
+        """Return the whole file, with ending and contract."""
+        data = self.source.finish(quantized.model)
+        return attach_contract(make_unsigned(data) if self.unsigned else data, self.source.contract)
+
+    def measure(self, quantized: Quantized) -> Accuracy | None:
+        """Return the accuracy on labelled images, where there are any."""
+        return self.meter.measure(self.pack(quantized)) if self.meter else None
+
+
+def _make(
+    source: FloatModel,
+    images: CalibrationImages | None,
+    options: Options,
+    *,
+    target: Target,
+    packer: _Packer,
+) -> Found:
+    """Quantize, and search where a target is set."""
+    if images is not None and target.is_set:
+        return search_target(prepare_model(source, images, options), target, packer.measure)
+    quantized = quantize_model(source, images, options)
+    accuracy = packer.measure(quantized)
+    if accuracy is not None and target.max_drop is not None:
+        check_drop(accuracy, target.max_drop)
+    return Found(quantized=quantized, accuracy=accuracy, report=None)
 
 
 def _open_images(

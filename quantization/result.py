@@ -6,51 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgevision.quantization.accuracy import Accuracy
 from edgevision.quantization.advisor import CalibrationReport
 from edgevision.quantization.diagnose import LayerReport, OutputReport
 from edgevision.quantization.diagnosis.diagnosis import Diagnosis
 from edgevision.quantization.ranges.narrow import RangeReport
+from edgevision.quantization.search_report import SearchReport
 from edgevision.quantization.steps import StepReport
 from edgevision.specs import Scheme
-
-METRIC_NAMES = {"top1": "top-1", "map": "mAP", "mean_iou": "mean IoU"}
-"""What people call the figures."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accuracy:
-    """The figure of the task, of the float and of the quantized file, on labelled images.
-
-    Attributes:
-        metric: ``top1`` of a classifier, ``map`` of a detector, ``mean_iou`` of a segmenter.
-        float_value: 0 to 1.
-        quantized_value: 0 to 1.
-        samples: Number of images.
-        notes: Which images were measured, and how their classes were matched to the model's, where
-            that was open.
-    """
-
-    metric: str = "top1"
-    float_value: float
-    quantized_value: float
-    samples: int
-    notes: tuple[str, ...] = ()
-
-    @property
-    def drop(self) -> float:
-        """Percentage points that were lost; below 0 where the quantized file is better."""
-        return 100 * (self.float_value - self.quantized_value)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready values."""
-        return {
-            "metric": self.metric,
-            "float": self.float_value,
-            "quantized": self.quantized_value,
-            "drop": self.drop,
-            "samples": self.samples,
-            "notes": list(self.notes),
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +38,7 @@ class QuantizationResult:
         num_images: Calibration images that were used.
         skipped: Broken images that were left out, each with the reason.
         accuracy: Measured where labelled images were given.
+        search: How a target was reached; ``None`` where none was set.
         diagnosis: What every layer lost and why, where it was asked for.
     """
 
@@ -92,6 +56,7 @@ class QuantizationResult:
     num_images: int = 0
     skipped: tuple[tuple[Path, str], ...] = ()
     accuracy: Accuracy | None = None
+    search: SearchReport | None = None
     diagnosis: Diagnosis | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,5 +76,6 @@ class QuantizationResult:
             "num_images": self.num_images,
             "skipped": [{"file": str(file), "reason": reason} for file, reason in self.skipped],
             "accuracy": self.accuracy.to_dict() if self.accuracy else None,
+            "search": self.search.to_dict() if self.search else None,
             "diagnosis": self.diagnosis.to_dict() if self.diagnosis else None,
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,8 +71,12 @@ SCHEMES = {
 }
 
 
-def create_recipe(scheme: Scheme) -> list[dict[str, Any]]:
+def create_recipe(scheme: Scheme, lifted: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return the recipe of ai-edge-quantizer for a scheme.
+
+    Args:
+        scheme: What becomes integer.
+        lifted: Operations that stay in float, by the names of their output tensors.
 
     >>> create_recipe(Scheme.INT8)[0]["op_config"]["weight_tensor_config"]["granularity"]
     'CHANNELWISE'
@@ -105,6 +111,16 @@ def create_recipe(scheme: Scheme) -> list[dict[str, Any]]:
     rules.extend(
         {"regex": ".*", "operation": name, "algorithm_key": algorithm, "op_config": shared}
         for name in row.per_tensor_ops
+    )
+    # The engine calls an operation by its outputs, each with a ";" behind it.
+    rules.extend(
+        {
+            "regex": f"^{re.escape(name)};?$",
+            "operation": "*",
+            "algorithm_key": "no_quantize",
+            "op_config": None,
+        }
+        for name in lifted
     )
     return rules
 

@@ -92,6 +92,22 @@ class Walk:
         part = self._cutter.cut(self.position, last + 1, constants)
         return self._run(part, given=given)
 
+    def run_rest(self, outputs: Mapping[int, Array]) -> tuple[Array, ...]:
+        """Return what the network would answer if the next operation gave this, without moving on.
+
+        Args:
+            outputs: (N, *shape) of its outputs, by tensor index.
+
+        Returns:
+            (N, *shape) for each output of the network.
+        """
+        last = len(self.graph.ops)
+        given = {**self.live, **outputs}
+        if self.position + 1 < last:
+            part = self._cutter.cut(self.position + 1, last)
+            given.update(self._run(part, given=given))
+        return tuple(given[index] for index in self.graph.outputs)
+
     def commit(self, outputs: Mapping[int, Array], position: int | None = None) -> None:
         """Move on with these outputs, and forget what nothing needs any more."""
         self.position = self.position + 1 if position is None else position

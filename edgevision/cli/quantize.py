@@ -67,7 +67,20 @@ def quantize_model(
     ] = None,
     max_drop: Annotated[
         float | None,
-        typer.Option("--max-drop", help="Accuracy points that may be lost; exit code 1 if more."),
+        typer.Option(
+            "--max-drop",
+            help="Accuracy points that may be lost; layers go back to float until it holds.",
+        ),
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(
+            "--min-agreement", help="Share of the float file's answers that must stay, 0 to 1."
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", help="Seconds after which the search for the target stops."),
     ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Use this many images at the most.")
@@ -102,6 +115,8 @@ def quantize_model(
             ranges=ranges,
             eval_data=eval_data,
             max_drop=max_drop,
+            min_agreement=min_agreement,
+            budget_s=budget,
             limit=limit,
             mean=parse_values(mean, "--mean"),
             std=parse_values(std, "--std"),
@@ -136,7 +151,7 @@ def _parse_steps(text: str | None) -> list[str] | None:
 
 
 def _render(console: Any, document: dict[str, Any], model: Path) -> None:
-    from edgevision.quantization.result import METRIC_NAMES
+    from edgevision.quantization.accuracy import METRIC_NAMES
 
     before, after = model.stat().st_size, Path(document["output"]).stat().st_size
     console.print(
@@ -172,6 +187,8 @@ def _render(console: Any, document: dict[str, Any], model: Path) -> None:
 
 
 def _render_layers(console: Any, document: dict[str, Any]) -> None:
+    if document["search"]:
+        _render_search(console, document["search"])
     layers = [layer for layer in document["layers"] if layer["sqnr_db"] is not None]
     if not layers:
         return
@@ -179,3 +196,24 @@ def _render_layers(console: Any, document: dict[str, Any]) -> None:
     for layer in sorted(layers, key=lambda item: float(item["sqnr_db"]))[:WORST_LAYERS_SHOWN]:
         table.add_row(layer["name"], layer["op"], f"{layer['sqnr_db']:.1f} dB")
     console.print(table)
+
+
+def _render_search(console: Any, search: dict[str, Any]) -> None:
+    """Show every file that was tried, with its price."""
+    table = create_table("activations in float", "lost", "same answers", "latency", "", left=(0, 4))
+    for place, trial in enumerate(search["trials"]):
+        drop, agreement = trial["drop"], trial["agreement"]
+        table.add_row(
+            f"{len(trial['lifted'])} ({trial['float_ops']} operations)",
+            "" if drop is None else f"{drop:.2f} points",
+            "" if agreement is None else f"{agreement:.1%}",
+            f"{trial['latency_ms']:.2f} ms, {trial['latency_ratio']:.2f} ×",
+            "written" if place == search["chosen"] else "holds" if trial["holds"] else "",
+        )
+    console.print(table)
+    if search["agreement_interval"] is not None:
+        low, high = search["agreement_interval"]
+        console.print(
+            f"with {search['images']} calibration images the share of same answers is known to lie "
+            f"between {low:.1%} and {high:.1%}"
+        )

@@ -203,7 +203,9 @@ def test_it_quantizes(built: Built, tmp_path: Path) -> None:
     for number in range(2):
         pixels = rng.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(photos / f"{number}.png")
-    result = quantize(built.tflite_file, tmp_path / "q.tflite", calibration=photos)
+    # Random weights give boxes and masks by chance: how many stay says nothing.
+    output = tmp_path / "q.tflite"
+    result = quantize(built.tflite_file, output, calibration=photos, min_agreement=0)
     session = open_session(result.output)
     assert {spec.dtype for spec in (*session.inputs, *session.outputs)} == {"int8"}
     shapes = sorted(spec.shape for spec in session.outputs)

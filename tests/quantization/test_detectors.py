@@ -10,12 +10,13 @@ from tiny_detectors import CONTRACT, DETECTION, LABELS, NUM_ANCHORS, build_detec
 from tiny_models import build_segmenter
 
 from edgevision.contract import Contract
+from edgevision.errors import QualityGateError
 from edgevision.graph.argmax import append_argmax
 from edgevision.graph.contracts import attach_contract, read_contract
 from edgevision.graph.detection_heads import RAW_HEADS, RESULTS, find_heads, name_outputs
 from edgevision.graph.postprocess import append_postprocess, detach_postprocess
 from edgevision.graph.tflite import read_tflite
-from edgevision.quantization.agreement import measure_agreement, warn_of_collapse
+from edgevision.quantization.agreement import check_collapse, measure_agreement
 from edgevision.quantization.calibrate import ChannelRange
 from edgevision.quantization.quantize import quantize
 from edgevision.quantization.shared_ranges import share_ranges
@@ -132,9 +133,10 @@ def test_a_collapse_is_told() -> None:
 
     assert (same, lost) == (1.0, 0.0)
     assert measure_agreement(CONTRACT, graph, (silent, silent)) is None
-    assert warn_of_collapse(Task.DETECT, same) == []
-    assert "only 0% of the float model's boxes" in warn_of_collapse(Task.DETECT, lost)[0]
-    assert warn_of_collapse(Task.CLASSIFY, 0.0) == []
+    check_collapse(Task.DETECT, same)
+    with pytest.raises(QualityGateError, match="only 0% of the float model's boxes"):
+        check_collapse(Task.DETECT, lost)
+    check_collapse(Task.CLASSIFY, 0.0)
 
 
 def test_joined_scores_keep_the_scale_of_a_sigmoid() -> None:

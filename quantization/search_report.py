@@ -1,0 +1,110 @@
+"""What a search for a target tried, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgevision.quantization.accuracy import METRIC_NAMES, Accuracy
+from edgevision.quantization.price import Price
+from edgevision.quantization.target import Target, find_interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trial:
+    """One file that was tried.
+
+    Attributes:
+        lifted: Activations that stay in float, by name.
+        ops: Operations that run in float for them.
+        accuracy: On labelled images, where there are any.
+        agreement: Share of the float model's answers on the calibration images.
+        price: Latency, against the file without lifted layers.
+        holds: Whether the target holds.
+        seconds: Time it took.
+    """
+
+    lifted: tuple[str, ...]
+    ops: int
+    accuracy: Accuracy | None
+    agreement: float | None
+    price: Price
+    holds: bool
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {
+            "lifted": list(self.lifted),
+            "float_ops": self.ops,
+            "drop": self.accuracy.drop if self.accuracy else None,
+            "agreement": self.agreement,
+            "latency_ms": round(self.price.latency_ms, 4),
+            "latency_ratio": round(self.price.ratio, 3),
+            "holds": self.holds,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SearchReport:
+    """How the target was reached.
+
+    Attributes:
+        target: What had to hold.
+        trials: Every file that was tried, in order.
+        chosen: Place of the one that was written.
+        num_images: Calibration images behind the agreement.
+    """
+
+    target: Target
+    trials: tuple[Trial, ...]
+    chosen: int
+    num_images: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values; ``agreement_interval`` is that of 95 %."""
+        agreement = self.trials[self.chosen].agreement
+        interval = None if agreement is None else list(find_interval(agreement, self.num_images))
+        return {
+            "max_drop": self.target.max_drop,
+            "min_agreement": self.target.min_agreement,
+            "reached": self.trials[self.chosen].holds,
+            "chosen": self.chosen,
+            "images": self.num_images,
+            "agreement_interval": interval,
+            "trials": [trial.to_dict() for trial in self.trials],
+        }
+
+
+def describe_target(target: Target) -> str:
+    """Write a target for people.
+
+    >>> describe_target(Target(max_drop=0.5, min_agreement=0.97))
+    'at most 0.5 points lost, at least 97.0% equal answers'
+    """
+    parts = []
+    if target.max_drop is not None:
+        parts.append(f"at most {target.max_drop:g} points lost")
+    if target.min_agreement is not None:
+        parts.append(f"at least {target.min_agreement:.1%} equal answers")
+    return ", ".join(parts)
+
+
+def describe_best(trials: Sequence[Trial]) -> str:
+    """Tell the best figures of all files, each with how much of it ran in float."""
+    parts = []
+    measured = [(t.accuracy, t) for t in trials if t.accuracy is not None]
+    if measured:
+        accuracy, trial = min(measured, key=lambda pair: pair[0].drop)
+        parts.append(
+            f"{METRIC_NAMES[accuracy.metric]} float {100 * accuracy.float_value:.2f} %, quantized "
+            f"{100 * accuracy.quantized_value:.2f} %, drop {accuracy.drop:.2f} points, "
+            f"{accuracy.samples} images, {trial.ops} operations in float"
+        )
+    agreeing = [(t.agreement, t) for t in trials if t.agreement is not None]
+    if agreeing:
+        agreement, trial = max(agreeing, key=lambda pair: pair[0])
+        parts.append(f"best agreement {agreement:.1%} with {trial.ops} operations in float")
+    return "; ".join(parts) or "no figure could be measured"
