@@ -57,6 +57,7 @@ class Options:
         row: The scheme.
         steps: What is done to keep the float network's answers.
         ranges: How the ranges of activations are chosen.
+        batch_norm: Keras file that tells ranges and means instead of images.
         cache: Folder of measurements on calibration images; ``None`` keeps none.
         threads: CPU threads.
         progress: Called while it works.
@@ -65,6 +66,7 @@ class Options:
     row: SchemeRow
     steps: tuple[Step, ...] = ()
     ranges: RangeMethod = RangeMethod.MINMAX
+    batch_norm: Path | None = None
     cache: Path | None = None
     threads: int = 1
     progress: Progress | None = None

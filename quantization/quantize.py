@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from edgevision.data.preprocess import Preprocessor
-from edgevision.errors import CalibrationError
+from edgevision.errors import CalibrationError, InvalidConfigError
 from edgevision.graph.contracts import attach_contract
 from edgevision.outputs import atomic_path
 from edgevision.quantization.accuracy import Accuracy
 from edgevision.quantization.agreement import check_collapse
 from edgevision.quantization.cache import find_cache_folder
+from edgevision.quantization.data_free.pipeline import (
+    choose_steps_without_images,
+    quantize_without_images,
+)
 from edgevision.quantization.diagnosis.diagnosis import Diagnosis, diagnose_networks
 from edgevision.quantization.edgetpu import check_edgetpu
 from edgevision.quantization.gate import AccuracyMeter, EvalData, check_drop
@@ -25,7 +29,7 @@ from edgevision.quantization.result import QuantizationResult
 from edgevision.quantization.schemes import SCHEMES
 from edgevision.quantization.search import Found, search_target
 from edgevision.quantization.source import FloatModel, check_output, open_source
-from edgevision.quantization.steps import choose_steps
+from edgevision.quantization.steps import Step, choose_steps
 from edgevision.quantization.target import Target
 from edgevision.quantization.unsigned import check_unsigned, make_unsigned
 from edgevision.specs import Progress, RangeMethod, Scheme, parse_choice
@@ -37,6 +41,7 @@ def quantize(
     output: str | Path,
     *,
     calibration: str | Path | None = None,
+    batch_norm: str | Path | None = None,
     scheme: str = Scheme.INT8,
     unsigned: bool = False,
     eval_data: str | Path | None = None,
@@ -65,6 +70,9 @@ def quantize(
         output: The file to write; an existing one stays untouched on failure.
         calibration: Folder of typical images, labels not needed; optional for ``dynamic`` and
             ``float16``, which then measure nothing.
+        batch_norm: The Keras file (``.keras``, ``.h5``) that the model was converted from: ranges
+            and biases from its batch normalizations, and no images at all; for ``int8`` and
+            ``int8-per-tensor``.
         scheme: ``int8`` (weights per channel, int8 in and out), ``int8-per-tensor``, ``int16x8``,
             ``dynamic`` (int8 weights, float in and out), ``float16``, or ``edgetpu`` (int8 as its
             compiler takes it; what would stay on the CPU is among the warnings).
@@ -114,8 +122,9 @@ def quantize(
     target.check(row, has_labels=eval_data is not None, has_images=calibration is not None)
     options = Options(
         row=row,
-        steps=choose_steps(row.scheme, steps),
+        steps=_choose_steps(row.scheme, steps, without_images=batch_norm is not None),
         ranges=choose_method(row, ranges),
+        batch_norm=None if batch_norm is None else Path(batch_norm),
         cache=find_cache_folder() if cache else None,
         threads=resolve_threads(threads),
         progress=progress,
@@ -196,11 +205,21 @@ def _make(
     """Quantize, and search where a target is set."""
     if images is not None and target.is_set:
         return search_target(prepare_model(source, images, options), target, packer.measure)
-    quantized = quantize_model(source, images, options)
+    if options.batch_norm is None:
+        quantized = quantize_model(source, images, options)
+    else:
+        quantized = quantize_without_images(source, options.batch_norm, options)
     accuracy = packer.measure(quantized)
     if accuracy is not None and target.max_drop is not None:
         check_drop(accuracy, target.max_drop)
     return Found(quantized=quantized, accuracy=accuracy, report=None)
+
+
+def _choose_steps(
+    scheme: Scheme, names: Sequence[str] | None, *, without_images: bool
+) -> tuple[Step, ...]:
+    choose = choose_steps_without_images if without_images else choose_steps
+    return choose(scheme, names)
 
 
 def _open_images(
@@ -211,15 +230,34 @@ def _open_images(
     limit: int | None,
     skip_broken: bool,
 ) -> CalibrationImages | None:
+    if options.batch_norm is not None:
+        _check_needs_no_images(calibration, options.ranges)
+        return None
     if calibration is None:
         if options.row.needs_ranges:
             raise CalibrationError(
                 f"{options.row.scheme} needs calibration images",
-                remedy="name a folder of typical photos with --calibration",
+                remedy="name a folder of typical photos with --calibration, or the Keras model "
+                "with --batch-norm",
             )
         return None
     preprocessor = Preprocessor(source.contract.preprocessing, source.graph.input_specs()[0])
     return CalibrationImages(calibration, preprocessor, limit=limit, skip_broken=skip_broken)
+
+
+def _check_needs_no_images(calibration: str | Path | None, ranges: RangeMethod) -> None:
+    if calibration is not None:
+        raise InvalidConfigError(
+            "ranges come from images or from batch normalization, not from both",
+            received=f"calibration={calibration}",
+            remedy="leave one of them out",
+        )
+    if ranges is not RangeMethod.MINMAX:
+        raise InvalidConfigError(
+            "how ranges are chosen is for images",
+            received=f"ranges={ranges}",
+            remedy="leave it out",
+        )
 
 
 def _diagnose(

@@ -46,6 +46,13 @@ def quantize_model(
         Path | None,
         typer.Option("--calibration", help="Folder of typical images; labels are not needed."),
     ] = None,
+    batch_norm: Annotated[
+        Path | None,
+        typer.Option(
+            "--batch-norm",
+            help="Instead of images: the Keras model it came from, whose BatchNorm tells ranges.",
+        ),
+    ] = None,
     scheme: Annotated[Scheme, typer.Option("--scheme", help="What becomes integer.")] = Scheme.INT8,
     unsigned: Annotated[
         bool, typer.Option("--uint8", help="Inputs and outputs are uint8 instead of int8.")
@@ -109,6 +116,7 @@ def quantize_model(
             model,
             output,
             calibration=calibration,
+            batch_norm=batch_norm,
             scheme=scheme,
             unsigned=unsigned,
             steps=_parse_steps(steps),

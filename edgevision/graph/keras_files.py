@@ -100,6 +100,16 @@ def read_keras_config(path: str | Path) -> Mapping[str, Any]:
     raise InvalidModelError("not a Keras model file", received=source)
 
 
+def list_layer_configs(config: object, class_name: str) -> list[Mapping[str, Any]]:
+    """List the settings of every layer of a class in an architecture, at any depth.
+
+    >>> list_layer_configs({"class_name": "ReLU", "config": {"max_value": 6}}, "ReLU")
+    [{'max_value': 6}]
+    """
+    found = (inner for name, inner in _walk_classes(config) if name == class_name)
+    return [inner for inner in found if isinstance(inner, Mapping)]
+
+
 def refuse_lambdas(config: object, source: str | Path) -> None:
     """Refuse an architecture that holds Python code, at any depth.
 

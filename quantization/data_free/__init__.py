@@ -1,0 +1,1 @@
+"""Quantization from no images at all: what batch normalization knows of the activations."""
