@@ -37,14 +37,20 @@ from edgevision.specs import Scheme
 
 Array = np.ndarray[Any, Any]
 
+REWRITES = ["no_ops", "hard_swish", "constant_arithmetic"]
+LAYERS = ["compensation", "rounding", "bias_correction"]
+PER_TENSOR = {"scheme": "int8-per-tensor"}
 OURS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("edgevision: ranges", {"steps": []}),
-    ("+ bias correction", {"steps": ["bias_correction"]}),
-    ("+ rounding", {"steps": ["rounding", "bias_correction"]}),
-    ("+ equalization", {"steps": ["activation_equalization", "rounding", "bias_correction"]}),
-    ("+ logit clipping (int8)", {}),
-    ("int8-per-tensor, ranges", {"scheme": "int8-per-tensor", "steps": []}),
-    ("int8-per-tensor", {"scheme": "int8-per-tensor"}),
+    ("edgevision: ranges", {"steps": REWRITES}),
+    ("+ bias correction", {"steps": [*REWRITES, "bias_correction"]}),
+    ("+ rounding", {"steps": [*REWRITES, "rounding", "bias_correction"]}),
+    ("+ compensation", {"steps": [*REWRITES, *LAYERS]}),
+    ("+ equalization", {"steps": [*REWRITES, "activation_equalization", *LAYERS]}),
+    ("+ logit clipping: int8", {}),
+    ("int8-per-tensor, ranges", {**PER_TENSOR, "steps": REWRITES}),
+    ("+ repairs of layers", {**PER_TENSOR, "steps": [*REWRITES, *LAYERS]}),
+    ("+ dead channels", {**PER_TENSOR, "steps": [*REWRITES, "dead_channels", *LAYERS]}),
+    ("+ equalization: int8-per-tensor", PER_TENSOR),
     ("int16x8, ranges", {"scheme": "int16x8", "steps": []}),
     ("int16x8", {"scheme": "int16x8"}),
     ("dynamic", {"scheme": "dynamic"}),
@@ -59,7 +65,8 @@ class Setting:
     float_file: Path
     keras_model: Any
     calibration: Path
-    dataset: ImageDataset
+    files: Sequence[Path]
+    dataset: ImageDataset | None
     work: Path
     contract: dict[str, Any] = field(default_factory=dict)
 
@@ -141,11 +148,12 @@ def list_rows(setting: Setting) -> list[tuple[str, Callable[[Path], float]]]:
     return rows
 
 
-def measure(setting: Setting, file: Path) -> tuple[float, Array]:
-    """Return top-1 and the answers of a file."""
+def measure(setting: Setting, file: Path) -> tuple[float | None, Array]:
+    """Return top-1, where there are labels, and the answers of a file."""
     classifier: Any = load(file, **setting.contract)
-    top1 = evaluate_classifier(classifier, setting.dataset).top1
-    return top1, collect_scores(classifier, setting.dataset.files).argmax(axis=1)
+    dataset = setting.dataset
+    top1 = evaluate_classifier(classifier, dataset).top1 if dataset is not None else None
+    return top1, collect_scores(classifier, setting.files).argmax(axis=1)
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -154,6 +162,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("model", type=Path)
     parser.add_argument("--calibration", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--unlabelled", action="store_true", help="measure agreement only")
+    parser.add_argument("--markdown", action="store_true", help="print rows of a Markdown table")
     parser.add_argument("--mean", type=float)
     parser.add_argument("--std", type=float)
     parser.add_argument("--crop-fraction", type=float)
@@ -173,41 +183,60 @@ def prepare(options: argparse.Namespace, work: Path) -> Setting:
     given = {"mean": options.mean, "std": options.std, "crop_fraction": options.crop_fraction}
     contract = {key: value for key, value in given.items() if value is not None}
     labels = load(float_file, **contract).contract.labels
+    dataset = None if options.unlabelled else read_dataset(options.data, labels=labels)
     return Setting(
         float_file=float_file,
         keras_model=keras_model,
         calibration=options.calibration,
-        dataset=read_dataset(options.data, labels=labels),
+        files=list_images(options.data) if dataset is None else dataset.files,
+        dataset=dataset,
         work=work,
         contract=contract,
     )
 
 
-def main() -> None:
+def show(title: str, rows: Sequence[Sequence[str]], *, markdown: bool) -> None:
     """Print the table."""
-    options = parse_arguments()
-    table = Table(title=f"{options.model.name}, calibrated on {options.calibration}")
-    for column in ("", "top-1 %", "drop", "agreement", "KiB", "seconds"):
+    columns = ("", "top-1 %", "drop", "agreement", "KiB", "seconds")
+    if markdown:
+        lines = [columns, ("---", *["---:"] * (len(columns) - 1)), *rows]
+        print("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        return
+    table = Table(title=title)
+    for column in columns:
         table.add_column(column, justify="left" if not column else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def main() -> None:
+    """Quantize with every tool, measure, and print."""
+    options = parse_arguments()
     with tempfile.TemporaryDirectory() as folder:
         setting = prepare(options, Path(folder))
         load_engine()  # its import is not part of any row's time
         top1, expected = measure(setting, setting.float_file)
         size = setting.float_file.stat().st_size / 1024
-        table.add_row("float32", f"{100 * top1:.2f}", "", "", f"{size:.0f}", "")
+        shown = "" if top1 is None else f"{100 * top1:.2f}"
+        rows = [("float32", shown, "", "", f"{size:.0f}", "")]
         for name, run in list_rows(setting):
             output = Path(folder) / "quantized.tflite"
             seconds = run(output)
             reached, answers = measure(setting, output)
-            table.add_row(
-                name,
-                f"{100 * reached:.2f}",
-                f"{100 * (top1 - reached):.2f}",
-                f"{np.mean(answers == expected):.3f}",
-                f"{output.stat().st_size / 1024:.0f}",
-                f"{seconds:.1f}",
+            drop = None if top1 is None or reached is None else 100 * (top1 - reached)
+            rows.append(
+                (
+                    name,
+                    "" if reached is None else f"{100 * reached:.2f}",
+                    "" if drop is None else f"{drop:.2f}",
+                    f"{np.mean(answers == expected):.3f}",
+                    f"{output.stat().st_size / 1024:.0f}",
+                    f"{seconds:.1f}",
+                )
             )
-    Console().print(table)
+    title = f"{options.model.name}, calibrated on {options.calibration}"
+    show(title, rows, markdown=options.markdown)
 
 
 if __name__ == "__main__":
