@@ -85,10 +85,15 @@ def get_activations(graph: Graph, op: Op) -> tuple[Tensor, Tensor]:
 
 
 def is_repairable(graph: Graph, op: Op) -> bool:
-    """Whether a quantized layer has int8 weights of its own; activations may be float."""
+    """Whether a quantized layer has int8 weights of its own; activations may be float.
+
+    A depthwise layer with one weight a channel is exact in its own scales already.
+    """
     if op.kind not in REPAIRABLE:
         return False
     weights = get_weights(graph, op)
+    if op.kind is OpKind.DEPTHWISE_CONV_2D and weights.shape[1:3] == (1, 1):
+        return False
     if weights.data is None or weights.dtype != "int8" or weights.quantization is None:
         return False
     bias = get_bias(graph, op)
