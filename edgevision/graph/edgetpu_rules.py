@@ -55,7 +55,8 @@ def find_refusals(graph: Graph) -> list[Refusal]:
     left = set[int]()
     for op in graph.ops:
         reason = give_edgetpu_reason(graph, op)
-        if not reason and left.intersection(op.inputs):
+        # Floats behind an operation that stays are no cause of their own.
+        if left.intersection(op.inputs) and (not reason or reason == _need_bytes(graph, op)):
             reason = BEHIND
         if not reason:
             continue
@@ -97,10 +98,10 @@ def _need_three_dimensions(graph: Graph, op: Op) -> str:
 
 
 def _need_constants(graph: Graph, op: Op) -> str:
-    first = 0 if op.name == "TRANSPOSE_CONV" else 1
-    weights = [graph.tensors[i] for i in op.inputs[first:2] if i >= 0]
-    weights.extend(graph.tensors[i] for i in op.inputs[3:] if i >= 0)
-    return "" if all(t.constant for t in weights) else "its weights are no constants"
+    image = 2 if op.name == "TRANSPOSE_CONV" else 0
+    parameters = [i for at, i in enumerate(op.inputs) if at != image and i >= 0]
+    fixed = all(graph.tensors[i].constant for i in parameters)
+    return "" if fixed else "its weights are no constants"
 
 
 def _need_equal_dilations(_graph: Graph, op: Op) -> str:
@@ -240,5 +241,6 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "SQUEEZE": (_need_leading_ones,),
     "STRIDED_SLICE": (_need_single_strides,),
     "SUM": (_keep_batch("axes"),),
-    "TRANSPOSE_CONV": (_need_constants,),
+    # Fused activations of it are younger than the compiler.
+    "TRANSPOSE_CONV": (_forbid_activation, _need_constants),
 }

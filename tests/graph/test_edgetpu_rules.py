@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,7 @@ def test_taken(name: str, options: dict[str, Any]) -> None:
         ("CONCATENATION", {"constants": (KERNEL,)}, "not zero"),
         ("CONCATENATION", {"activation": "relu"}, "fused"),
         ("MAX_POOL_2D", {"activation": "relu6"}, "fused"),
+        ("TRANSPOSE_CONV", {"activation": "relu"}, "fused"),
         ("PAD", {"paddings": (1, 0, 0, 0, 0, 0, 0, 0)}, "pads the batch"),
         ("PRELU", {"constants": (np.ones((8, 8, 4), np.int8),)}, "slopes"),
         ("RESIZE_BILINEAR", {"shapes": ((1, 1, 1, 4), (1, 33, 33, 4))}, "enlarges by 33"),
@@ -150,6 +152,16 @@ def test_branches_beside_a_refused_operation_are_taken() -> None:
 def test_quantizing_the_input_stays_alone() -> None:
     refusals = find_refusals(chain("QUANTIZE", "RELU", "DEQUANTIZE", floats=1))
     assert [r.op.name for r in refusals] == ["QUANTIZE", "DEQUANTIZE"]
+
+
+def test_floats_behind_a_refused_operation_are_no_cause() -> None:
+    graph = chain("DEQUANTIZE", "RELU")
+    tensors = tuple(
+        Tensor(index=t.index, name=t.name, shape=t.shape, dtype="float32" if t.index else "int8")
+        for t in graph.tensors
+    )
+    refusals = find_refusals(replace(graph, tensors=tensors))
+    assert [r.is_cause for r in refusals] == [True, False]
 
 
 def test_a_float_file_is_refused_whole() -> None:
