@@ -50,7 +50,7 @@ class AccuracyMeter:
         self._before: Any = None
 
     def measure(self, model: bytes) -> Accuracy:
-        """Measure a ``.tflite`` with its contract.
+        """Measure a file with its contract, of the format of the float file.
 
         Raises:
             DataError: The images or labels do not fit.
@@ -59,7 +59,7 @@ class AccuracyMeter:
         if self._before is None:
             self._before = self._evaluate(self._float_file, "float")
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "quantized.tflite"
+            file = Path(folder) / f"quantized{self._float_file.suffix.lower()}"
             file.write_bytes(model)
             after, metric = self._evaluate(file, "quantized")
         before = self._before[0]

@@ -1,4 +1,4 @@
-"""From a float ``.tflite`` and a folder of photos to an integer one, without TensorFlow."""
+"""From a float file and a folder of photos to an integer one, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ from edgevision.quantization.edgetpu import check_edgetpu
 from edgevision.quantization.gate import AccuracyMeter, EvalData, check_drop
 from edgevision.quantization.images import CalibrationImages
 from edgevision.quantization.pipeline import Options, Quantized, prepare_model, quantize_model
+from edgevision.quantization.qdq.pipeline import (
+    check_onnx_options,
+    open_images,
+    open_onnx,
+    quantize_onnx,
+)
 from edgevision.quantization.ranges.narrow import choose_method
 from edgevision.quantization.result import QuantizationResult
 from edgevision.quantization.schemes import SCHEMES
@@ -58,7 +64,7 @@ def quantize(
     progress: Progress | None = None,
     **contract: Any,
 ) -> QuantizationResult:
-    """Quantize a float ``.tflite`` after training.
+    """Quantize a float ``.tflite`` or ``.onnx`` after training.
 
     What the steps cost and bring is in ``docs/quantization.md``; none of them changes how fast
     the file runs. The contract of the float file goes into the new one, and so does its ending: a
@@ -66,7 +72,9 @@ def quantize(
     each; one with raw heads has integer outputs, and so has a segmenter.
 
     Args:
-        model: The float file: one float32 image as input, static shapes, batch 1.
+        model: The float file: one float32 image as input, static shapes, batch 1. An ``.onnx``
+            (classifier or segmenter) gives a QDQ ``.onnx`` with float inputs and outputs, for
+            ``int8`` and ``int8-per-tensor``, with the steps of layers.
         output: The file to write; an existing one stays untouched on failure.
         calibration: Folder of typical images, labels not needed; optional for ``dynamic`` and
             ``float16``, which then measure nothing.
@@ -130,9 +138,7 @@ def quantize(
         progress=progress,
     )
     check_output(model, output)
-    source = open_source(model, contract)
-    images = _open_images(source, calibration, options, limit=limit, skip_broken=skip_broken)
-    meter = None
+    data = None
     if eval_data is not None:
         data = EvalData(
             folder=eval_data,
@@ -141,7 +147,18 @@ def quantize(
             threads=threads,
             progress=progress,
         )
-        meter = AccuracyMeter(source.path, data)
+    if Path(model).suffix.lower() == ".onnx":
+        check_onnx_options(options, steps, unsigned=unsigned, diagnose=diagnose)
+        onnx_source = open_onnx(Path(model), contract)
+        if calibration is None:
+            raise _miss_images(row.scheme)
+        photos = open_images(onnx_source, calibration, limit=limit, skip_broken=skip_broken)
+        return quantize_onnx(
+            onnx_source, Path(output), photos, options=options, target=target, data=data
+        )
+    source = open_source(model, contract)
+    images = _open_images(source, calibration, options, limit=limit, skip_broken=skip_broken)
+    meter = None if data is None else AccuracyMeter(source.path, data)
     packer = _Packer(source=source, unsigned=unsigned, meter=meter)
     found = _make(source, images, options, target=target, packer=packer)
     quantized, accuracy = found.quantized, found.accuracy
@@ -220,6 +237,13 @@ def _choose_steps(
 ) -> tuple[Step, ...]:
     choose = choose_steps_without_images if without_images else choose_steps
     return choose(scheme, names)
+
+
+def _miss_images(scheme: Scheme) -> CalibrationError:
+    return CalibrationError(
+        f"{scheme} needs calibration images",
+        remedy="name a folder of typical photos with --calibration",
+    )
 
 
 def _open_images(

@@ -23,7 +23,6 @@ from edgevision.outputs import check_writable
 from edgevision.quantization.layers import WEIGHTED, find_layers, get_weights
 
 _REMEDIES = {
-    ".onnx": "quantize the .tflite of the same model",
     ".keras": "convert it first: edgevision convert",
     ".h5": "convert it first: edgevision convert",
 }
@@ -62,15 +61,18 @@ class FloatModel:
 
 
 def check_output(model: str | Path, output: str | Path) -> None:
-    """Refuse an output that is no ``.tflite``, can not be written, or is the float model itself.
+    """Refuse an output of another format, that can not be written, or is the float model itself.
 
     Raises:
         InvalidConfigError: The suffix is another.
         OutputError: The place can not be written, or would take the float model away.
     """
-    if Path(output).suffix.lower() != ".tflite":
+    wanted = ".onnx" if Path(model).suffix.lower() == ".onnx" else ".tflite"
+    if Path(output).suffix.lower() != wanted:
         raise InvalidConfigError(
-            "a quantized model is a .tflite file", received=output, remedy="name it MODEL.tflite"
+            f"the quantized model is a {wanted} file as the float one is",
+            received=output,
+            remedy=f"name it MODEL{wanted}, or convert the float model first: edgevision convert",
         )
     check_writable(output)
     if Path(output).resolve() == Path(model).resolve():
@@ -87,14 +89,14 @@ def open_source(path: str | Path, overrides: Mapping[str, Any]) -> FloatModel:
     Raises:
         MissingFileError: There is no such file.
         InvalidModelError: It is no sound ``.tflite``, or is quantized already.
-        UnsupportedOpError: It can not be quantized: an ONNX file, several inputs, dynamic shapes,
-            no layers with float weights.
+        UnsupportedOpError: It can not be quantized: several inputs, dynamic shapes, no layers with
+            float weights.
         InvalidConfigError: An override does not fit.
     """
     place = Path(path)
     if place.exists() and (remedy := _REMEDIES.get(place.suffix.lower())):
         raise UnsupportedOpError(
-            "only .tflite files are quantized in this version", received=place, remedy=remedy
+            "only .tflite and .onnx files are quantized", received=place, remedy=remedy
         )
     original = read_tflite(place)
     check_graph(original, str(place))

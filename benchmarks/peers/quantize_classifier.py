@@ -22,11 +22,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from edgevision.converters.convert import convert
 from edgevision.data.batches import iterate_batches
 from edgevision.data.folders import ImageDataset, read_dataset
 from edgevision.data.images import list_images
 from edgevision.data.preprocess import Preprocessor
 from edgevision.graph.contracts import attach_contract, complete_contract, read_contract
+from edgevision.graph.onnx import read_onnx
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.engine import load_engine
 from edgevision.quantization.quantize import quantize
@@ -63,6 +65,7 @@ class Setting:
     """What all rows share."""
 
     float_file: Path
+    onnx_file: Path
     keras_model: Any
     calibration: Path
     files: Sequence[Path]
@@ -121,10 +124,37 @@ def quantize_with_engine(setting: Setting, output: Path) -> float:
     return seconds
 
 
+def quantize_with_onnxruntime(setting: Setting, output: Path) -> float:
+    """ONNX Runtime's static quantization with its defaults, the same network as ONNX."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+
+    from edgevision.graph.contracts import attach_onnx_contract
+
+    images = setting.read_inputs()
+    graph = read_onnx(setting.onnx_file)
+    name = graph.input_specs()[0].name
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.rest = iter(images)
+
+        def get_next(self) -> dict[str, Array] | None:
+            image = next(self.rest, None)
+            return None if image is None else {name: image}
+
+    start = time.perf_counter()
+    quantize_static(str(setting.onnx_file), str(output), Reader(), quant_format=QuantFormat.QDQ)
+    seconds = time.perf_counter() - start
+    contract = complete_contract(read_contract(setting.onnx_file), graph, setting.contract)
+    output.write_bytes(attach_onnx_contract(output.read_bytes(), contract))
+    return seconds
+
+
 def quantize_with_edgevision(setting: Setting, output: Path, options: dict[str, Any]) -> float:
     """Run our own pipeline with some steps switched off."""
+    source = setting.onnx_file if output.suffix == ".onnx" else setting.float_file
     result = quantize(
-        setting.float_file, output, calibration=setting.calibration, **setting.contract, **options
+        source, output, calibration=setting.calibration, **setting.contract, **options
     )
     return result.seconds
 
@@ -145,6 +175,10 @@ def list_rows(setting: Setting) -> list[tuple[str, Callable[[Path], float]]]:
         rows.append(("ai-edge-quantizer", partial(quantize_with_engine, setting)))
     for name, options in OURS:
         rows.append((name, partial(quantize_with_edgevision, setting, options=options)))
+    rows.append(("ONNX: onnxruntime static", partial(quantize_with_onnxruntime, setting)))
+    for name, options in (("ranges", {"steps": []}), ("int8", {})):
+        ours = partial(quantize_with_edgevision, setting, options=options)
+        rows.append((f"ONNX: edgevision {name}", ours))
     return rows
 
 
@@ -180,12 +214,15 @@ def prepare(options: argparse.Namespace, work: Path) -> Setting:
         keras_model = load_keras_model(options.model)
         float_file = work / "float.tflite"
         float_file.write_bytes(convert_keras(keras_model))
+    onnx_file = work / "float.onnx"
     given = {"mean": options.mean, "std": options.std, "crop_fraction": options.crop_fraction}
     contract = {key: value for key, value in given.items() if value is not None}
+    convert(float_file, onnx_file, **contract)
     labels = load(float_file, **contract).contract.labels
     dataset = None if options.unlabelled else read_dataset(options.data, labels=labels)
     return Setting(
         float_file=float_file,
+        onnx_file=onnx_file,
         keras_model=keras_model,
         calibration=options.calibration,
         files=list_images(options.data) if dataset is None else dataset.files,
@@ -221,7 +258,8 @@ def main() -> None:
         shown = "" if top1 is None else f"{100 * top1:.2f}"
         rows = [("float32", shown, "", "", f"{size:.0f}", "")]
         for name, run in list_rows(setting):
-            output = Path(folder) / "quantized.tflite"
+            suffix = ".onnx" if name.startswith("ONNX") else ".tflite"
+            output = Path(folder) / f"quantized{suffix}"
             seconds = run(output)
             reached, answers = measure(setting, output)
             drop = None if top1 is None or reached is None else 100 * (top1 - reached)

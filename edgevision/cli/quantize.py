@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 def quantize_model(
     terminal: Terminal,
     *,
-    model: Annotated[Path, typer.Argument(help="A float .tflite file.")],
+    model: Annotated[Path, typer.Argument(help="A float .tflite or .onnx file.")],
     output: Output,
     calibration: Annotated[
         Path | None,

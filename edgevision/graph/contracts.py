@@ -126,6 +126,11 @@ def attach_contract(
     return add_metadata(model, {METADATA_NAME: metadata}, files=files)
 
 
+def attach_onnx_contract(data: bytes, contract: Contract) -> bytes:
+    """Return an ``.onnx`` with a contract, in place of one that it has."""
+    return write_property(data, PROPERTY_NAME, _format_contract(contract).decode())
+
+
 def _read_tflite_contract(path: Path) -> Contract | None:
     data = map_file(path)
     standard = read_metadata(data).get(METADATA_NAME)
@@ -177,8 +182,7 @@ def _write_tflite_contract(path: Path, contract: Contract, output: Path) -> None
 
 
 def _write_onnx_contract(path: Path, contract: Contract, output: Path) -> None:
-    text = _format_contract(contract).decode()
-    write_bytes(output, write_property(bytes(map_file(path)), PROPERTY_NAME, text))
+    write_bytes(output, attach_onnx_contract(bytes(map_file(path)), contract))
 
 
 def _write_keras_contract(path: Path, contract: Contract, output: Path) -> None:

@@ -119,7 +119,7 @@ class OnnxRuntimeSession:
     def _run(self) -> list[Array]:
         try:
             return list(self._session.run(self._output_names, self._feeds))
-        except _list_failures() as error:
+        except list_failures() as error:
             raise InvalidModelError(
                 "ONNX Runtime failed while running the model",
                 received=f"{self.path}: {summarize(error)}",
@@ -135,7 +135,7 @@ def _open_session(runtime: Any, path: Path, threads: int) -> Any:
     options.logid = "edgevision"
     try:
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except _list_failures() as error:
+    except list_failures() as error:
         raise InvalidModelError(
             "not a model that ONNX Runtime can run",
             received=f"{path}: {summarize(error)}",
@@ -144,7 +144,7 @@ def _open_session(runtime: Any, path: Path, threads: int) -> Any:
 
 
 @cache
-def _list_failures() -> tuple[type[Exception], ...]:
+def list_failures() -> tuple[type[Exception], ...]:
     """List the runtime's own exception classes; they share no base but ``Exception``."""
     state = import_backend("onnxruntime.capi.onnxruntime_pybind11_state")
     own = [

@@ -1,0 +1,1 @@
+"""Quantized ONNX files: integers between QuantizeLinear and DequantizeLinear nodes."""

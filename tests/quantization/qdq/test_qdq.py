@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_onnx
+
+from edgevision.errors import (
+    InvalidConfigError,
+    InvalidModelError,
+    QualityGateError,
+    UnsupportedOpError,
+)
+from edgevision.graph.contracts import read_contract
+from edgevision.quantization.moments import Activation, gather_patches, group_weights
+from edgevision.quantization.qdq.engine import list_activations, normalize_onnx
+from edgevision.quantization.qdq.layers import (
+    count_outputs,
+    find_onnx_layers,
+    restore_onnx_weights,
+    turn_inputs,
+)
+from edgevision.quantization.qdq.pipeline import check_target
+from edgevision.quantization.qdq.runs import run_onnx
+from edgevision.quantization.quantize import quantize
+from edgevision.quantization.target import Target
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def float_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_onnx.save(tiny_onnx.build_classifier(), tmp_path_factory.mktemp("onnx") / "f.onnx")
+
+
+def read_images(model: Any, count: int = 6) -> np.ndarray:
+    shape = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
+    return np.random.default_rng(0).uniform(-1, 1, (count, *shape)).astype(np.float32)
+
+
+def test_patches_times_weights_are_the_layers_outputs(float_onnx: Path) -> None:
+    model = normalize_onnx(float_onnx)
+    images = read_images(model)
+    layers = find_onnx_layers(model)
+    assert {layer.node.op_type for layer in layers} >= {"Conv"}
+    for layer in layers:
+        names = (layer.node.input[0], layer.node.output[0])
+        source, result = run_onnx(model, images, names)
+        inputs = turn_inputs(layer, source)
+        shape = count_outputs(layer, inputs)
+        assert int(np.prod(shape)) == result.size
+        patches = gather_patches(
+            layer.op, layer.weights.shape, Activation(values=inputs), output_shape=shape, seed=0
+        )
+        made = np.einsum("gok,grk->rgo", group_weights(layer.op, layer.weights), patches)
+        made = made.reshape(-1, shape[-1]) + layer.bias
+        turned = result.transpose(0, 2, 3, 1) if result.ndim == 4 else result
+        assert np.allclose(made, turned.reshape(-1, shape[-1]), atol=1e-4)
+
+
+def test_weights_go_there_and_back(float_onnx: Path) -> None:
+    model = normalize_onnx(float_onnx)
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    for layer in find_onnx_layers(model):
+        restored = restore_onnx_weights(layer, layer.weights)
+        assert np.array_equal(restored, stored[layer.node.input[1]])
+
+
+def test_activations_are_the_input_and_what_nodes_write(float_onnx: Path) -> None:
+    model = normalize_onnx(float_onnx)
+    names = list_activations(model)
+    assert names[0] == model.graph.input[0].name
+    assert set(names) >= {output.name for output in model.graph.output}
+    assert all(node.name for node in model.graph.node)
+
+
+@pytest.mark.parametrize("scheme", ["int8", "int8-per-tensor"])
+def test_a_qdq_file_with_the_contract(
+    scheme: str, float_onnx: Path, photos: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "q.onnx"
+    result = quantize(float_onnx, output, calibration=photos, scheme=scheme, mean=0, std=255)
+    model = onnx.load(str(output))
+    onnx.checker.check_model(model)
+    names = [node.op_type for node in model.graph.node]
+    assert "DequantizeLinear" in names
+    weights = [t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    assert any(len(t.dims) == 4 for t in weights)
+    assert read_contract(output) is not None
+    assert result.num_images == 24
+    assert result.sqnr_db is not None
+    assert result.sqnr_db > 15
+    assert output.stat().st_size > 0
+
+
+def test_repairs_bring_the_network_closer(float_onnx: Path, photos: Path, tmp_path: Path) -> None:
+    plain, repaired = (
+        quantize(float_onnx, tmp_path / f"{name}.onnx", calibration=photos, steps=steps, mean=0)
+        for name, steps in (("plain", []), ("repaired", None))
+    )
+    assert plain.repairs == ()
+    assert {r.step for r in repaired.repairs} <= {"compensation", "rounding", "bias_correction"}
+    assert plain.sqnr_db is not None
+    assert repaired.sqnr_db is not None
+    assert repaired.sqnr_db >= plain.sqnr_db
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scheme": "int16x8"}, "scheme=int16x8"),
+        ({"steps": ["logit_clipping"]}, "steps=logit_clipping"),
+        ({"ranges": "mse"}, "ranges=mse"),
+        ({"diagnose": True}, "a diagnosis"),
+    ],
+)
+def test_what_is_for_tflite_only(
+    options: dict[str, Any], message: str, float_onnx: Path, photos: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "q.onnx"
+    with pytest.raises(UnsupportedOpError, match=message):
+        quantize(float_onnx, output, calibration=photos, **options)
+    assert not output.exists()
+
+
+def test_other_formats_and_quantized_files_are_refused(
+    float_onnx: Path, float_file: Path, photos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidConfigError, match=r"\.onnx file as the float one"):
+        quantize(float_onnx, tmp_path / "q.tflite", calibration=photos)
+    with pytest.raises(InvalidConfigError, match=r"\.tflite file as the float one"):
+        quantize(float_file, tmp_path / "q.onnx", calibration=photos)
+    output = tmp_path / "q.onnx"
+    quantize(float_onnx, output, calibration=photos)
+    with pytest.raises(InvalidModelError, match="quantized already"):
+        quantize(output, tmp_path / "again.onnx", calibration=photos)
+
+
+def test_a_target_is_checked() -> None:
+    check_target(Target(min_agreement=0.9), None, 0.9)
+    with pytest.raises(QualityGateError, match=r"same answers 80\.0%"):
+        check_target(Target(min_agreement=0.9), None, 0.8)
