@@ -303,13 +303,14 @@ def test_bad_input_is_refused(float_file: Path, photos: Path, tmp_path: Path, ou
         ("cut.tflite", float_file.read_bytes()[:900], InvalidModelError),
         ("many.tflite", build_detector(), UnsupportedOpError),
         ("half.tflite", build_classifier(half=True), UnsupportedOpError),
-        ("model.onnx", b"onnx", UnsupportedOpError),
+        ("model.onnx", b"onnx", InvalidModelError),
     ):
         source = tmp_path / name
         source.write_bytes(content)
         with pytest.raises(error):
-            quantize(source, other, calibration=photos)
+            quantize(source, other.with_suffix(source.suffix), calibration=photos)
     assert not other.exists()
+    assert not other.with_suffix(".onnx").exists()
 
 
 @pytest.mark.parametrize("op", ["CAST", "DEQUANTIZE"])
