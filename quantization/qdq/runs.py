@@ -48,19 +48,32 @@ def iterate_onnx(
     if not known.issuperset(tensors) or len(known) != len(tensors):
         # Types of inner tensors are not needed to cut, and not always known.
         part = _cut(model, source, tensors)
+    session = _open(runtime, part, threads)
+    for image in images:  # what reading one raises is no failure of the model
+        yield _run(session, list(tensors), {source: image})
+
+
+def _open(runtime: Any, model: Any, threads: int) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ONLY
     try:
-        session = runtime.InferenceSession(
-            part.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        return runtime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        for image in images:
-            yield list(session.run(list(tensors), {source: image}))
     except list_failures() as error:
-        raise UnsupportedOpError(
-            "ONNX Runtime can not run the model", received=summarize(error)
-        ) from error
+        raise _explain(error) from error
+
+
+def _run(session: Any, tensors: list[str], feeds: dict[str, Array]) -> list[Array]:
+    try:
+        return list(session.run(tensors, feeds))
+    except list_failures() as error:
+        raise _explain(error) from error
+
+
+def _explain(error: Exception) -> UnsupportedOpError:
+    return UnsupportedOpError("ONNX Runtime can not run the model", received=summarize(error))
 
 
 def _cut(model: Any, source: str, tensors: Sequence[str]) -> Any:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import tiny_onnx
 
 from edgevision.errors import (
+    DataError,
     InvalidConfigError,
     InvalidModelError,
     QualityGateError,
@@ -137,6 +139,16 @@ def test_other_formats_and_quantized_files_are_refused(
     quantize(float_onnx, output, calibration=photos)
     with pytest.raises(InvalidModelError, match="quantized already"):
         quantize(output, tmp_path / "again.onnx", calibration=photos)
+
+
+def test_a_broken_image_is_named(float_onnx: Path, photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    (folder / "broken.png").write_text("a text")
+    with pytest.raises(DataError, match=r"broken\.png"):
+        quantize(float_onnx, tmp_path / "q.onnx", calibration=folder)
+    result = quantize(float_onnx, tmp_path / "q.onnx", calibration=folder, skip_broken=True)
+    assert result.num_images == 24
 
 
 def test_a_target_is_checked() -> None:
