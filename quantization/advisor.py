@@ -121,6 +121,16 @@ def review_calibration(
     return _add_warnings(report, images, wrong)
 
 
+def warn_of_few_images(count: int) -> list[str]:
+    """Say that ranges from so few calibration images are uncertain."""
+    if count >= FEW_IMAGES:
+        return []
+    return [
+        f"only {count} calibration image{'s' if count > 1 else ''}: ranges from fewer than "
+        f"{FEW_IMAGES} are uncertain, about 100 are good"
+    ]
+
+
 def measure_growth(calibration: Calibration) -> tuple[float, Array]:
     """Measure how much of the ranges half of the images reach, on average over random halves.
 
@@ -167,13 +177,8 @@ def _measure_widths(calibration: Calibration, images: Array) -> Array:
 def _add_warnings(
     report: CalibrationReport, images: CalibrationImages, wrong_scale: str | None
 ) -> CalibrationReport:
-    found = [wrong_scale] if wrong_scale else []
     count = report.images
-    if count < FEW_IMAGES:
-        found.append(
-            f"only {count} calibration image{'s' if count > 1 else ''}: ranges from fewer than "
-            f"{FEW_IMAGES} are uncertain, about 100 are good"
-        )
+    found = [*([wrong_scale] if wrong_scale else []), *warn_of_few_images(count)]
     if not images.has_contrast:
         found.append(
             "every calibration image is of one colour, so that ranges mean little: use photos like "

@@ -16,7 +16,7 @@ import numpy as np
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
 from edgevision.quantization.calibrate import ChannelRange, Ranges
-from edgevision.quantization.layers import get_bias, get_weights
+from edgevision.quantization.layers import CONVOLUTIONS, get_bias, get_weights
 from edgevision.quantization.network import Network
 
 Array = np.ndarray[Any, Any]
@@ -28,7 +28,6 @@ _LIMITS = {
     "relu": (0.0, np.inf),
     "relu6": (0.0, 6.0),
 }
-_KINDS = (OpKind.CONV_2D, OpKind.DEPTHWISE_CONV_2D)
 _WIDENED = 1.5
 # Relative to the largest output of the layer.
 _SAME = 1e-6
@@ -121,7 +120,7 @@ class _State:
 
 def _is_owned(graph: Graph, op: Op) -> bool:
     """Whether a convolution has float weights and a bias of its own, one filter per channel."""
-    if op.kind not in _KINDS or op.attributes.get("activation") not in _LIMITS:
+    if op.kind not in CONVOLUTIONS or op.attributes.get("activation") not in _LIMITS:
         return False
     weights, bias = get_weights(graph, op), get_bias(graph, op)
     owned = [t for t in (weights, bias) if t is not None and t.data is not None]

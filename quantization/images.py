@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgevision.contract import Contract
 from edgevision.data.batches import iterate_pixels
 from edgevision.data.images import list_images, spread_evenly
 from edgevision.data.preprocess import Preprocessor
@@ -136,3 +137,16 @@ class CalibrationImages:
 
     def _note_broken(self, index: int, error: DataError) -> None:
         self.skipped.append((self.files[index], str(error)))
+
+
+def open_images(
+    contract: Contract,
+    graph: Graph,
+    folder: str | Path,
+    *,
+    limit: int | None = None,
+    skip_broken: bool = False,
+) -> CalibrationImages:
+    """Open a calibration folder for a network, prepared as its contract says."""
+    preprocessor = Preprocessor(contract.preprocessing, graph.input_specs()[0])
+    return CalibrationImages(folder, preprocessor, limit=limit, skip_broken=skip_broken)

@@ -14,11 +14,10 @@ import numpy as np
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
 from edgevision.quantization.calibrate import ChannelRange
-from edgevision.quantization.layers import get_bias, get_weights
+from edgevision.quantization.layers import CONVOLUTIONS, get_bias, get_weights
 
 Array = np.ndarray[Any, Any]
 
-_KINDS = (OpKind.CONV_2D, OpKind.DEPTHWISE_CONV_2D)
 _LINEAR_ACTIVATIONS = (None, "", "none", "relu", "relu6")
 # Room for images on which a channel goes further than on those seen.
 _MARGIN = 1.1
@@ -28,7 +27,7 @@ def find_pairs(graph: Graph) -> Iterator[tuple[Op, Op]]:
     """Yield the layers of which the second alone reads the first, with nothing but ReLU between."""
     for op in graph.ops:
         readers = graph.consumers.get(op.outputs[0], ())
-        if op.kind not in _KINDS or len(readers) != 1 or op.outputs[0] in graph.outputs:
+        if op.kind not in CONVOLUTIONS or len(readers) != 1 or op.outputs[0] in graph.outputs:
             continue
         reader = graph.ops[readers[0]]
         linear = op.attributes.get("activation") in _LINEAR_ACTIVATIONS
@@ -86,7 +85,7 @@ def scale_pair(
 def _may_scale(graph: Graph, first: Op, second: Op) -> bool:
     """Whether both layers have constants of their own, and the second takes channel by channel."""
     bias = get_bias(graph, first)
-    if second.kind not in _KINDS or second.inputs[0] != first.outputs[0] or bias is None:
+    if second.kind not in CONVOLUTIONS or second.inputs[0] != first.outputs[0] or bias is None:
         return False
     owned = (get_weights(graph, first), get_weights(graph, second), bias)
     if any(t.data is None or t.dtype != "float32" for t in owned):

@@ -25,6 +25,7 @@ WEIGHTED = (
     OpKind.TRANSPOSE_CONV_2D,
 )
 REPAIRABLE = WEIGHTED[:3]
+CONVOLUTIONS = WEIGHTED[:2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevision.data.preprocess import Preprocessor
 from edgevision.errors import CalibrationError, InvalidConfigError
 from edgevision.graph.contracts import attach_contract
 from edgevision.outputs import atomic_path
@@ -22,11 +21,10 @@ from edgevision.quantization.data_free.pipeline import (
 from edgevision.quantization.diagnosis.diagnosis import Diagnosis, diagnose_networks
 from edgevision.quantization.edgetpu import check_edgetpu
 from edgevision.quantization.gate import AccuracyMeter, EvalData, check_drop
-from edgevision.quantization.images import CalibrationImages
+from edgevision.quantization.images import CalibrationImages, open_images
 from edgevision.quantization.pipeline import Options, Quantized, prepare_model, quantize_model
 from edgevision.quantization.qdq.pipeline import (
     check_onnx_options,
-    open_images,
     open_onnx,
     quantize_onnx,
 )
@@ -152,7 +150,13 @@ def quantize(
         onnx_source = open_onnx(Path(model), contract)
         if calibration is None:
             raise _miss_images(row.scheme)
-        photos = open_images(onnx_source, calibration, limit=limit, skip_broken=skip_broken)
+        photos = open_images(
+            onnx_source.contract,
+            onnx_source.graph,
+            calibration,
+            limit=limit,
+            skip_broken=skip_broken,
+        )
         return quantize_onnx(
             onnx_source, Path(output), photos, options=options, target=target, data=data
         )
@@ -265,8 +269,9 @@ def _open_images(
                 "with --batch-norm",
             )
         return None
-    preprocessor = Preprocessor(source.contract.preprocessing, source.graph.input_specs()[0])
-    return CalibrationImages(calibration, preprocessor, limit=limit, skip_broken=skip_broken)
+    return open_images(
+        source.contract, source.graph, calibration, limit=limit, skip_broken=skip_broken
+    )
 
 
 def _check_needs_no_images(calibration: str | Path | None, ranges: RangeMethod) -> None:

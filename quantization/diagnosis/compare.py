@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from edgevision.converters.endings import take_off_tflite
-from edgevision.data.preprocess import Preprocessor
 from edgevision.errors import InvalidModelError, UnsupportedOpError
 from edgevision.graph.graph import Graph
 from edgevision.graph.tflite import map_file, read_tflite
 from edgevision.quantization.diagnosis.diagnosis import MAX_IMAGES, Diagnosis, diagnose_networks
-from edgevision.quantization.images import CalibrationImages
+from edgevision.quantization.images import open_images
 from edgevision.quantization.source import FloatModel, normalize_model, open_source
 from edgevision.specs import Progress
 from edgevision.threads import resolve_threads
@@ -58,9 +57,8 @@ def diagnose(
     """
     source = open_source(model, contract)
     candidate = _open_quantized(quantized, source)
-    preprocessor = Preprocessor(source.contract.preprocessing, source.graph.input_specs()[0])
     count = min(limit or MAX_IMAGES, MAX_IMAGES)
-    images = CalibrationImages(data, preprocessor, limit=count, skip_broken=skip_broken)
+    images = open_images(source.contract, source.graph, data, limit=count, skip_broken=skip_broken)
     workers = resolve_threads(threads)
     for _ in images.iterate(source.graph, workers):
         pass  # they are kept

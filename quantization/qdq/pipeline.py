@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from edgevision.contract import Contract
-from edgevision.data.preprocess import Preprocessor
 from edgevision.errors import (
     CalibrationError,
     InvalidModelError,
@@ -23,6 +22,7 @@ from edgevision.graph.graph import Graph
 from edgevision.graph.onnx import read_onnx
 from edgevision.outputs import atomic_path
 from edgevision.quantization.accuracy import Accuracy
+from edgevision.quantization.advisor import warn_of_few_images
 from edgevision.quantization.agreement import measure_agreement
 from edgevision.quantization.calibrate import find_input_range
 from edgevision.quantization.diagnose import (
@@ -44,7 +44,7 @@ from edgevision.quantization.qdq.repair import repair_onnx
 from edgevision.quantization.qdq.runs import iterate_onnx, run_onnx
 from edgevision.quantization.result import QuantizationResult
 from edgevision.quantization.search_report import describe_target
-from edgevision.quantization.steps import LAYER_STEPS, StepReport
+from edgevision.quantization.steps import LAYER_STEPS
 from edgevision.quantization.target import Target
 from edgevision.specs import Progress, RangeMethod, Scheme, Task
 
@@ -55,7 +55,6 @@ SCHEMES = (Scheme.INT8, Scheme.INT8_PER_TENSOR)
 
 # Layers are repaired on these: each layer runs the network up to it, for every image.
 _REPAIR_IMAGES = 32
-_FEW_IMAGES = 20
 _INTEGER_OPS = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger")
 
 
@@ -199,7 +198,7 @@ def quantize_onnx(
         sqnr_db=measure_total_sqnr_db(expected, outputs),
         outputs=measure_outputs(names, expected, outputs),
         agreement=agreement,
-        repairs=tuple(r for r in reports if isinstance(r, StepReport)),
+        repairs=reports,
         warnings=tuple(warnings),
         num_images=images.num_used,
         skipped=tuple(images.skipped),
@@ -218,7 +217,7 @@ def measure_bounds(
     names = list_activations(source.model)
     low = np.full(len(names), np.inf)
     high = np.full(len(names), -np.inf)
-    batches = (batch for batch in images.iterate(source.graph, threads, progress))
+    batches = images.iterate(source.graph, threads, progress)
     for values in iterate_onnx(source.model, batches, names[1:], threads=threads):
         for place, tensor in enumerate(values, start=1):
             if tensor.size:
@@ -235,14 +234,6 @@ def measure_bounds(
         bounds[name] = (float(first), float(last)) if first <= last else (0.0, 0.0)
     bounds[names[0]] = find_input_range(source.contract.preprocessing)
     return bounds
-
-
-def open_images(
-    source: OnnxSource, folder: str | Path, *, limit: int | None, skip_broken: bool
-) -> CalibrationImages:
-    """Open a calibration folder for a model."""
-    preprocessor = Preprocessor(source.contract.preprocessing, source.graph.input_specs()[0])
-    return CalibrationImages(folder, preprocessor, limit=limit, skip_broken=skip_broken)
 
 
 def _measure_agreement(
@@ -274,13 +265,7 @@ def check_target(target: Target, accuracy: Accuracy | None, agreement: float | N
 
 
 def _warn(images: CalibrationImages) -> list[str]:
-    found = []
-    if images.num_used < _FEW_IMAGES:
-        plural = "s" if images.num_used > 1 else ""
-        found.append(
-            f"only {images.num_used} calibration image{plural}: ranges from fewer than "
-            f"{_FEW_IMAGES} are uncertain, about 100 are good"
-        )
+    found = warn_of_few_images(images.num_used)
     if images.skipped:
         found.append(f"left out {len(images.skipped)} broken calibration images")
     return found

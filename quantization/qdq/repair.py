@@ -87,7 +87,6 @@ class _Site:
 
     def __init__(self, model: Any, layer: OnnxLayer, node: Any) -> None:
         self.inputs = (layer.node.input[0], node.input[0])
-        self._model = model
         self._constants = {t.name: t for t in model.graph.initializer}
         producers = {name: n for n in model.graph.node for name in n.output}
         self._weights: Any = producers.get(node.input[1])

@@ -9,11 +9,10 @@ import numpy as np
 from edgevision.graph.flatbuffer import ModelEditor
 from edgevision.graph.graph import Graph, Op, Tensor
 from edgevision.graph.ops import OpKind
-from edgevision.quantization.layers import get_bias, get_weights
+from edgevision.quantization.layers import CONVOLUTIONS, get_bias, get_weights
 
 Array = np.ndarray[Any, Any]
 
-CONVOLUTIONS = (OpKind.CONV_2D, OpKind.DEPTHWISE_CONV_2D)
 LINEAR = (None, "", "none")
 _HOMOGENEOUS = ("MUL", "MEAN", "RESHAPE", "AVERAGE_POOL_2D", "MAX_POOL_2D", "RELU")
 _IMAGE_RANK = 4
