@@ -31,6 +31,7 @@ def evaluate(
     *,
     device: Device | str = Device.CPU,
     threads: int | None = None,
+    gpu_float32: bool = False,
     part: Part | str | None = None,
     skip_broken: bool = False,
     progress: Progress | None = None,
@@ -44,6 +45,7 @@ def evaluate(
             boxes as ``read_boxes`` takes them; or images and masks as ``read_masks`` does.
         device: Where the model runs.
         threads: CPU threads.
+        gpu_float32: Whether the GPU computes in float32 where it would take float16.
         part: ``train``, ``val`` or ``test``. By default, of data for detectors and segmenters that
             tell their parts, the validation part, else the test part; ``notes`` says so.
         skip_broken: Leave out images that can not be read; they are listed in the result.
@@ -60,7 +62,7 @@ def evaluate(
         DelegateError: The device can not be used.
         BackendUnavailableError: A detector is measured without pycocotools.
     """
-    model = load(path, device=device, threads=threads, **overrides)
+    model = load(path, device=device, threads=threads, gpu_float32=gpu_float32, **overrides)
     return evaluate_model(model, data, part=part, skip_broken=skip_broken, progress=progress)
 
 

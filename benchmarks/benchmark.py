@@ -15,6 +15,7 @@ from edgevision.benchmarks.probe import Probe, make_inputs, probe_model
 from edgevision.benchmarks.profile import Profile, profile
 from edgevision.errors import DelegateError, EdgeVisionError, InvalidConfigError
 from edgevision.runtime.isolate import run_isolated
+from edgevision.runtime.session import Adapter
 from edgevision.runtime.sessions import open_session
 from edgevision.specs import Device, Progress, parse_choice
 from edgevision.threads import resolve_threads
@@ -32,6 +33,7 @@ class BenchmarkRow:
         device: Where it was to run.
         threads: Interpreter threads.
         profile: MACs, parameters and memory plan of the file.
+        gpu_float32: Whether a GPU was to compute in float32 where it would take float16.
         status: ``ok``, ``unavailable`` (no such device here) or ``failed``.
         reason: Why there is no latency, or no accuracy.
         latency: Timed runs, where ``status`` is ``ok``.
@@ -43,15 +45,27 @@ class BenchmarkRow:
     device: Device
     threads: int
     profile: Profile
+    gpu_float32: bool = False
     status: str = OK
     reason: str = ""
     latency: Latency | None = None
     probe: Probe | None = None
     accuracy: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def adapter(self) -> Adapter | None:
+        """The GPU that ran, where there is one."""
+        return self.probe.placement.adapter if self.probe else None
+
+    @property
+    def software(self) -> bool:
+        """Whether a program imitated the device: such a latency is in no ranking and no plot."""
+        return self.adapter is not None and self.adapter.software
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         placement = self.probe.placement if self.probe else None
+        run_time = self.probe.run_time if self.probe else None
         return {
             "file": self.file,
             "device": str(self.device),
@@ -71,6 +85,9 @@ class BenchmarkRow:
             "delegate": placement.delegate if placement else None,
             "backend": self.probe.backend if self.probe else None,
             "note": placement.note if placement else "",
+            "adapter": self.adapter.to_dict() if self.adapter else None,
+            "software": self.software,
+            "run_time_ms": run_time.to_dict() if run_time else None,
         }
 
 
@@ -105,6 +122,7 @@ def benchmark(
     *,
     devices: Sequence[Device | str] = (Device.CPU,),
     threads: Sequence[int | None] = (None,),
+    gpu_float32: bool = False,
     data: str | Path | None = None,
     seconds: float = 2.0,
     skip_broken: bool = False,
@@ -120,6 +138,7 @@ def benchmark(
         files: ``.tflite`` and ``.onnx`` files.
         devices: Where to run each; a device that is not there gives a row that says so.
         threads: Thread counts to try; ``None`` is the default of ``load``.
+        gpu_float32: Whether a GPU computes in float32 where it would take float16.
         data: Labelled images for the accuracy column.
         seconds: Timed seconds per row.
         skip_broken: Leave out images of ``data`` that can not be read.
@@ -140,7 +159,13 @@ def benchmark(
         check_data(files, data, skip_broken=skip_broken)
     environment = describe_environment()
     rows = [
-        BenchmarkRow(file=str(file), device=device, threads=resolve_threads(count), profile=counted)
+        BenchmarkRow(
+            file=str(file),
+            device=device,
+            threads=resolve_threads(count),
+            profile=counted,
+            gpu_float32=gpu_float32,
+        )
         for (file, counted), device, count in product(
             zip(files, profiles, strict=True), chosen, threads
         )
@@ -163,7 +188,12 @@ def _probe(row: BenchmarkRow, done: int, total: int, progress: Progress | None) 
         progress("probing", done, total)
     try:
         probe = run_isolated(
-            probe_model, row.file, str(row.device), row.threads, timeout_s=PROBE_SECONDS
+            probe_model,
+            row.file,
+            str(row.device),
+            row.threads,
+            row.gpu_float32,
+            timeout_s=PROBE_SECONDS,
         )
     except EdgeVisionError as error:
         status = UNAVAILABLE if isinstance(error, DelegateError) else FAILED
@@ -181,7 +211,13 @@ def _add_latencies(
     """Time all rows that can run, in turns."""
     runnable = [i for i, row in enumerate(rows) if row.status == OK]
     sessions = [
-        open_session(rows[i].file, device=rows[i].device, threads=rows[i].threads) for i in runnable
+        open_session(
+            rows[i].file,
+            device=rows[i].device,
+            threads=rows[i].threads,
+            gpu_float32=rows[i].gpu_float32,
+        )
+        for i in runnable
     ]
     for session in sessions:
         session.run(make_inputs(session))
@@ -208,7 +244,12 @@ def _add_accuracies(
             continue
         try:
             result = evaluate(
-                row.file, data, device=row.device, skip_broken=skip_broken, progress=progress
+                row.file,
+                data,
+                device=row.device,
+                gpu_float32=row.gpu_float32,
+                skip_broken=skip_broken,
+                progress=progress,
             )
             known[key] = {"accuracy": result.to_dict()}
         except EdgeVisionError as error:

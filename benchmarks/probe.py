@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.runtime.session import Placement, Session
+from edgevision.runtime.session import Placement, RunTime, Session, TimedRuns
 from edgevision.runtime.sessions import open_session
 from edgevision.specs import TensorSpec
 
@@ -22,6 +22,7 @@ class Probe:
     Attributes:
         backend: Interpreter and version.
         placement: Which operations a delegate took.
+        run_time: On a GPU, where the time of a run goes: starting it, and waiting for its outputs.
         peak_memory_bytes: Growth of the process's largest resident size from before the model was
             opened to after its first run; the interpreter's own library is not included.
     """
@@ -29,9 +30,10 @@ class Probe:
     backend: str
     placement: Placement
     peak_memory_bytes: int
+    run_time: RunTime | None = None
 
 
-def probe_model(path: str, device: str, threads: int | None) -> Probe:
+def probe_model(path: str, device: str, threads: int | None, gpu_float32: bool = False) -> Probe:
     """Open a model, run it once on random input and tell what it took.
 
     Runs in a child process: a model that kills the interpreter must not end the benchmark.
@@ -40,13 +42,19 @@ def probe_model(path: str, device: str, threads: int | None) -> Probe:
         path: A ``.tflite`` or ``.onnx`` file.
         device: Where it runs.
         threads: Threads of the interpreter.
+        gpu_float32: Whether the GPU computes in float32 where it would take float16.
     """
     _load_interpreter(Path(path))
     before = _start_memory_watch()
-    session = open_session(path, device=device, threads=threads)
+    session = open_session(path, device=device, threads=threads, gpu_float32=gpu_float32)
     session.run(make_inputs(session))
     grown = max(0, _read_peak_bytes() - before)
-    return Probe(backend=session.backend, placement=session.placement(), peak_memory_bytes=grown)
+    return Probe(
+        backend=session.backend,
+        placement=session.placement(),
+        peak_memory_bytes=grown,
+        run_time=session.time_run() if isinstance(session, TimedRuns) else None,
+    )
 
 
 def make_inputs(session: Session, *, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:

@@ -10,6 +10,7 @@ from edgevision.benchmarks.placement.cpu import PLAIN_CPU, XNNPACK, give_reason
 from edgevision.errors import DelegateError, UnsupportedOpError
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.reader import read_graph
+from edgevision.runtime.session import Adapter
 from edgevision.runtime.sessions import open_session
 from edgevision.specs import Device, ModelFormat, parse_choice
 
@@ -45,6 +46,7 @@ class Explanation:
         partitions: Number of delegate calls.
         ops: One row per operation, in execution order.
         notes: What a reader must know.
+        adapter: The GPU that was asked; ``None`` for other devices.
     """
 
     file: str
@@ -52,6 +54,7 @@ class Explanation:
     partitions: int
     ops: tuple[OpPlacement, ...]
     notes: tuple[str, ...] = ()
+    adapter: Adapter | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -73,19 +76,24 @@ class Explanation:
                 for op in self.ops
             ],
             "notes": list(self.notes),
+            "adapter": self.adapter.to_dict() if self.adapter else None,
         }
 
 
-def explain(path: str | Path, *, device: Device | str = Device.CPU) -> Explanation:
+def explain(
+    path: str | Path, *, device: Device | str = Device.CPU, gpu_float32: bool = False
+) -> Explanation:
     """Load a file as ``device`` would and tell where each of its operations runs.
 
     Args:
         path: A ``.tflite`` file.
-        device: ``cpu`` asks the interpreter what XNNPACK took.
+        device: ``cpu`` asks the interpreter what XNNPACK took, ``gpu`` the GPU accelerator.
+        gpu_float32: Whether the GPU computes in float32 where it would take float16.
 
     Raises:
         InvalidConfigError: There is no such device.
-        DelegateError: ``device`` is the GPU or the Edge TPU, whose placement is not explained yet.
+        DelegateError: There is no GPU, or it runs nothing of this model; or ``device`` is the Edge
+            TPU, whose placement is not explained yet.
         UnsupportedOpError: The file is no ``.tflite``.
         InvalidModelError: The file is damaged, or the interpreter refuses it.
     """
@@ -97,6 +105,8 @@ def explain(path: str | Path, *, device: Device | str = Device.CPU) -> Explanati
             received=path,
             remedy="convert it with `edgevision convert`",
         )
+    if chosen is Device.GPU:
+        return _explain_gpu(path, graph, gpu_float32)
     if chosen is not Device.CPU:
         raise DelegateError(
             "placement on this device is not explained by this version",
@@ -117,6 +127,43 @@ def _explain_cpu(path: str | Path, graph: Graph) -> Explanation:
     notes = (placement.note,) if placement.note else ()
     return Explanation(
         file=str(path), device=Device.CPU, partitions=placement.partitions, ops=rows, notes=notes
+    )
+
+
+def _explain_gpu(path: str | Path, graph: Graph, float32: bool) -> Explanation:
+    from edgevision.benchmarks.placement.gpu import place_ops
+
+    placed = place_ops(path, float32=float32)
+    report, adapter = placed.report, placed.report.adapter
+    notes = [f"{adapter.name} ({adapter.kind}, {adapter.api}) computes in {adapter.precision}"]
+    if not placed.certain:
+        notes.append(
+            f"the GPU says that it took {report.delegated_ops} of {report.total_ops} operations; "
+            "which ones is inferred, and the numbers differ"
+        )
+    rows = tuple(
+        _describe_op(graph, op, PLAIN_CPU if reason else str(Device.GPU), reason)
+        for op, reason in zip(graph.ops, placed.reasons, strict=True)
+    )
+    return Explanation(
+        file=str(path),
+        device=Device.GPU,
+        partitions=1,
+        ops=rows,
+        notes=tuple(notes),
+        adapter=adapter,
+    )
+
+
+def _describe_op(graph: Graph, op: Op, placement: str, reason: str) -> OpPlacement:
+    output = next(graph.op_outputs(op), None)
+    return OpPlacement(
+        index=op.index,
+        op=op.name,
+        name=output.name if output else op.label,
+        placement=placement,
+        partition=None if reason else 0,
+        reason=reason,
     )
 
 

@@ -23,6 +23,10 @@ def _write_delegated(row: BenchmarkRow) -> str:
     return f"{placement.delegated_ops}/{placement.total_ops} in {placement.partitions}"
 
 
+def _write_adapter(row: BenchmarkRow) -> str:
+    return f"{row.adapter.name}, {row.adapter.precision}" if row.adapter else NOTHING
+
+
 def _write_share(row: BenchmarkRow, figure: str) -> str:
     """Write a figure that only the models of one task have."""
     return format_percent(row.accuracy[figure]) if figure in row.accuracy else NOTHING
@@ -30,7 +34,7 @@ def _write_share(row: BenchmarkRow, figure: str) -> str:
 
 COLUMNS: tuple[tuple[str, Callable[[BenchmarkRow], str]], ...] = (
     ("file", lambda row: Path(row.file).name),
-    ("device", lambda row: str(row.device)),
+    ("device", lambda row: f"{row.device} (software)" if row.software else str(row.device)),
     ("threads", lambda row: str(row.threads)),
     ("p50", lambda row: _write_latency(row, 50)),
     ("p90", lambda row: _write_latency(row, 90)),
@@ -44,6 +48,7 @@ COLUMNS: tuple[tuple[str, Callable[[BenchmarkRow], str]], ...] = (
     ("activations", lambda row: format_bytes(row.profile.peak_activation_bytes)),
     ("memory", lambda row: format_bytes(row.probe.peak_memory_bytes if row.probe else None)),
     ("delegated ops", _write_delegated),
+    ("adapter", _write_adapter),
 )
 
 
@@ -60,6 +65,7 @@ def explain_columns(columns: Iterable[str]) -> list[tuple[str, str]]:
 
 
 LEGEND = (
+    ("device", "(software): a program on the CPU imitates the GPU; its latency is not plotted"),
     ("p50, p90", "median and 90th percentile of one inference, without image preprocessing"),
     ("mAP", "mean average precision of boxes over the overlaps 0.5 to 0.95, as COCO defines it"),
     ("mIoU", "intersection over union of true and predicted pixels, mean of the classes"),

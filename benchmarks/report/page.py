@@ -59,7 +59,7 @@ def _name_row(row: BenchmarkRow) -> str:
 
 def _make_bars(rows: tuple[BenchmarkRow, ...]) -> list[dict[str, Any]]:
     """Return one bar per timed row: shares of the widest p90."""
-    timed = [(row, row.latency) for row in rows if row.latency is not None]
+    timed = [(row, row.latency) for row in rows if row.latency is not None and not row.software]
     widest = max((latency.percentile(90) for _, latency in timed), default=1.0)
     return [
         {
@@ -76,7 +76,7 @@ def _make_histograms(rows: tuple[BenchmarkRow, ...]) -> list[dict[str, Any]]:
     """Return the distribution of each timed row between its fastest run and its 99th percentile."""
     found = []
     for row in rows:
-        if row.latency is None:
+        if row.latency is None or row.software:
             continue
         low, high = min(row.latency.samples_ms), row.latency.percentile(99)
         width = (high - low) / HISTOGRAM_BINS or 1.0

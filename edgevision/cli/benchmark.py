@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgevision.cli.command import command
-from edgevision.cli.options import SkipBroken
+from edgevision.cli.options import GpuFloat32, SkipBroken
 from edgevision.cli.terminal import Terminal, create_table
 from edgevision.errors import InvalidConfigError
 
@@ -31,6 +31,7 @@ def benchmark_files(
     threads: Annotated[
         str, typer.Option("--threads", help="Thread counts to try: 1 or 1,2,4.", metavar="N,…")
     ] = "auto",
+    gpu_float32: GpuFloat32 = False,
     data: Annotated[
         Path | None,
         typer.Option("--data", help="Labelled images, boxes or masks for the accuracy."),
@@ -53,6 +54,7 @@ def benchmark_files(
             files,
             devices=tuple(device.split(",")),
             threads=parse_threads(threads),
+            gpu_float32=gpu_float32,
             data=data,
             seconds=seconds,
             skip_broken=skip_broken,
@@ -84,6 +86,8 @@ def render_rows(console: Any, report: BenchmarkReport) -> None:
     for row in report.rows:
         if row.reason:
             console.print(f"{row.file} on {row.device}: {row.status}: {row.reason}")
+        if row.adapter is not None and row.probe is not None:
+            console.print(f"{row.file} on {row.device}: {row.probe.placement.note}")
 
 
 def parse_threads(text: str) -> tuple[int | None, ...]:

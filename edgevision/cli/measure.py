@@ -13,6 +13,7 @@ from edgevision.cli.options import (
     Channels,
     Classes,
     CropFraction,
+    GpuFloat32,
     InputSize,
     LabelsFile,
     Mean,
@@ -142,6 +143,7 @@ def evaluate_file(
     ] = None,
     device: OnDevice = Device.CPU,
     threads: Threads = None,
+    gpu_float32: GpuFloat32 = False,
     task: TaskOption = None,
     labels: LabelsFile = None,
     mean: Mean = None,
@@ -160,6 +162,7 @@ def evaluate_file(
             part=part,
             device=device,
             threads=threads,
+            gpu_float32=gpu_float32,
             task=task,
             labels=labels,
             mean=parse_values(mean, "--mean"),
@@ -212,11 +215,12 @@ def explain_file(
     *,
     model: Annotated[Path, typer.Argument(help="A .tflite file.")],
     device: OnDevice = Device.CPU,
+    gpu_float32: GpuFloat32 = False,
 ) -> None:
     """Tell which operation runs on which device, and why not."""
     from edgevision.benchmarks.placement.explain import explain
 
-    document = explain(model, device=device).to_dict()
+    document = explain(model, device=device, gpu_float32=gpu_float32).to_dict()
 
     def render(console: Any) -> None:
         table = create_table("#", "op", "name", "runs on", "reason", left=(1, 2, 3, 4))

@@ -36,6 +36,12 @@ OnDevice = Annotated[
     Device,
     typer.Option("--device", help="Where the model runs; never replaced by another in silence."),
 ]
+GpuFloat32 = Annotated[
+    bool,
+    typer.Option(
+        "--gpu-float32", help="On a GPU compute in float32, also where it would take float16."
+    ),
+]
 SkipBroken = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out images that can not be read.")
 ]

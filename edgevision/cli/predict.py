@@ -12,6 +12,7 @@ import typer
 from edgevision.cli.command import command
 from edgevision.cli.options import (
     CropFraction,
+    GpuFloat32,
     LabelsFile,
     Mean,
     OnDevice,
@@ -45,6 +46,7 @@ def predict_images(
     ] = None,
     device: OnDevice = Device.CPU,
     threads: Threads = None,
+    gpu_float32: GpuFloat32 = False,
     top_k: Annotated[
         int | None,
         typer.Option("--top-k", min=1, help="Answers per image; by default 5 classes, all boxes."),
@@ -75,6 +77,7 @@ def predict_images(
     options: dict[str, Any] = {
         "device": device,
         "threads": threads,
+        "gpu_float32": gpu_float32,
         "top_k": top_k,
         "threshold": threshold,
         "on_assumed": lambda parts: terminal.note(

@@ -21,6 +21,7 @@ Result = TypeVar("Result")
 
 DEFAULT_TIMEOUT_S = 120.0
 _LOG_BYTES = 4000
+_MARK = "EDGEVISION_ISOLATED"
 _COMMAND = "from edgevision.runtime.isolate import serve; serve()"
 
 
@@ -60,7 +61,7 @@ def run_isolated(
             input=pickle.dumps(call),
             capture_output=True,
             timeout=timeout_s,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env={**os.environ, _MARK: "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             check=False,
         )
     except subprocess.TimeoutExpired as error:
@@ -79,6 +80,11 @@ def run_isolated(
         raise _create_failure(call, content, done.stderr)
     result: Result = content
     return result
+
+
+def is_isolated() -> bool:
+    """Tell whether this process is a child of ``run_isolated``, whose crash harms nobody else."""
+    return _MARK in os.environ
 
 
 def serve() -> None:

@@ -32,7 +32,8 @@ INTERPRETERS = (
 """Modules with an ``Interpreter``, best first, each with the distribution that brings it."""
 
 _FAILURES = (ValueError, RuntimeError, TypeError)
-_MAIN_SIGNATURE = "serving_default"
+MAIN_SIGNATURE = "serving_default"
+"""The signature that is run where a file has several."""
 
 
 class LiteRtSession:
@@ -65,7 +66,7 @@ class LiteRtSession:
             self._interpreter, self._note = _open_interpreter(runtime, self.path, safe)
             self._note = "; ".join(filter(None, (self._note, _describe_limit(self.threads, safe))))
             self.threads = safe
-        self._inputs, self._outputs = _describe_tensors(self._interpreter)
+        self._inputs, self._outputs = describe_tensors(self._interpreter)
         self._input_specs = tuple(self._inputs.values())
         self._input_indices = {spec.name: index for index, spec in self._inputs.items()}
 
@@ -227,13 +228,32 @@ def _open_interpreter(runtime: ModuleType, path: Path, threads: int) -> tuple[An
         plain = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         interpreter = _allocate(runtime, path, threads, plain)
     except _FAILURES:
-        read_tflite(path)  # explains a damaged or foreign file better than the interpreter
-        raise InvalidModelError(
-            "not a model that the TFLite interpreter can run",
-            received=f"{path}: {summarize(first)}",
-            remedy=_suggest_remedy(str(first)),
-        ) from first
+        raise _explain_refusal(path, first) from first
     return interpreter, f"XNNPACK refuses this file ({summarize(first)}): it runs without"
+
+
+def _explain_refusal(path: Path, error: Exception) -> InvalidModelError:
+    read_tflite(path)  # explains a damaged or foreign file better than the interpreter
+    return InvalidModelError(
+        "not a model that the TFLite interpreter can run",
+        received=f"{path}: {summarize(error)}",
+        remedy=_suggest_remedy(str(error)),
+    )
+
+
+def open_bare_interpreter(path: Path) -> Any:
+    """Open a file to look at its tensors and operations, without memory to run it.
+
+    Raises:
+        InvalidModelError: The interpreter refuses the file.
+    """
+    runtime, _ = find_interpreter()
+    resolver = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    try:
+        with hide_announcements():
+            return runtime.Interpreter(model_path=str(path), experimental_op_resolver_type=resolver)
+    except _FAILURES as error:
+        raise _explain_refusal(path, error) from error
 
 
 def _limit_threads(interpreter: Any, path: Path, threads: int) -> int:
@@ -281,7 +301,7 @@ def _list_nodes(interpreter: Any) -> list[Node]:
     ]
 
 
-def _describe_tensors(interpreter: Any) -> tuple[dict[int, TensorSpec], dict[int, TensorSpec]]:
+def describe_tensors(interpreter: Any) -> tuple[dict[int, TensorSpec], dict[int, TensorSpec]]:
     """Describe inputs and outputs by tensor index, in the file's order."""
     inputs, outputs = _read_signature(interpreter)
     return (
@@ -295,7 +315,7 @@ def _read_signature(interpreter: Any) -> tuple[dict[int, str], dict[int, str]]:
     signatures = interpreter._get_full_signature_list()
     if not signatures:
         return {}, {}
-    main = signatures.get(_MAIN_SIGNATURE) or next(iter(signatures.values()))
+    main = signatures.get(MAIN_SIGNATURE) or next(iter(signatures.values()))
     sides = ({int(i): name for name, i in main[side].items()} for side in ("inputs", "outputs"))
     inputs, outputs = sides
     return inputs, outputs

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def load(
-    path: str | Path, *, device: str = "cpu", threads: int | None = None, **overrides: Any
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    gpu_float32: bool = False,
+    **overrides: Any,
 ) -> Classifier | Detector | Segmenter:
     """Load a ``.tflite`` or ``.onnx`` model with everything it needs to take photos.
 
@@ -30,8 +35,9 @@ def load(
 
     Args:
         path: The model file.
-        device: ``cpu``; ``gpu`` and ``edgetpu`` come with a later version.
+        device: ``cpu`` or ``gpu``; ``edgetpu`` comes with a later version.
         threads: CPU threads; by default the usable physical cores, at most 4.
+        gpu_float32: Whether the GPU computes in float32 where it would take float16.
         **overrides: Parts of the contract to state over the file's own, ``None`` for the file's:
             ``labels`` (names, or a text file with one a line), ``mean`` and ``std`` (one value or
             one per channel, in units of 0–255 pixels), ``resize`` (``stretch``, ``crop`` or
@@ -68,7 +74,7 @@ def load(
     bare = {key: value for key, value in overrides.items() if key not in DETECTION_FIELDS}
     if len(bare) < len(overrides) and has_postprocess(graph):
         _check_limits(complete_contract(stated, graph, bare).detection, contract.detection)
-    session = open_session(path, device=device, threads=threads)
+    session = open_session(path, device=device, threads=threads, gpu_float32=gpu_float32)
     return _create_predictor(session, contract, graph)
 
 

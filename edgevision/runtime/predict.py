@@ -27,6 +27,7 @@ def predict(
     *,
     device: str = "cpu",
     threads: int | None = None,
+    gpu_float32: bool = False,
     top_k: int | None = None,
     threshold: float | None = None,
     on_assumed: Callable[[tuple[str, ...]], None] | None = None,
@@ -42,6 +43,7 @@ def predict(
         images: A file or folder, or several of them; of a folder every image below it.
         device: As for ``edgevision.load``.
         threads: CPU threads; by default the usable physical cores, at most 4.
+        gpu_float32: As for ``edgevision.load``.
         top_k: How many classes or objects to return for each image at most; by default 5 classes,
             or all objects.
         threshold: Leave out classes or objects that score below this; by default 0 for classes
@@ -70,6 +72,7 @@ def predict(
             images,
             device=device,
             threads=threads,
+            gpu_float32=gpu_float32,
             top_k=top_k,
             threshold=threshold,
             on_assumed=on_assumed,
@@ -84,6 +87,7 @@ def predict_each(
     *,
     device: str = "cpu",
     threads: int | None = None,
+    gpu_float32: bool = False,
     top_k: int | None = None,
     threshold: float | None = None,
     on_assumed: Callable[[tuple[str, ...]], None] | None = None,
@@ -95,7 +99,9 @@ def predict_each(
     answer is asked for. Arguments and errors are those of ``predict``.
     """
     files = expand_images([images] if isinstance(images, str | os.PathLike) else images)
-    model = load(os.fspath(path), device=device, threads=threads, **overrides)
+    model = load(
+        os.fspath(path), device=device, threads=threads, gpu_float32=gpu_float32, **overrides
+    )
     if on_assumed is not None and model.contract.assumed:
         on_assumed(model.contract.assumed)
     return answer_files(model, files, top_k=top_k, threshold=threshold)

@@ -3,13 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from edgevision.specs import Device, TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapter:
+    """The GPU that really ran, as its driver introduces itself.
+
+    Attributes:
+        name: For example ``NVIDIA H100 80GB HBM3``.
+        kind: What the driver calls it: discrete or integrated GPU, or ``CPU / Software``.
+        api: The interface below: ``Vulkan``, ``D3D12`` or ``Metal``.
+        precision: In what it computes: ``float32`` or ``float16``.
+        software: Whether it is a program on the CPU that imitates a GPU. Its answers are right;
+            its times say nothing about any GPU.
+    """
+
+    name: str
+    kind: str
+    api: str
+    precision: str
+    software: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTime:
+    """Where the time of one run went, in milliseconds.
+
+    Attributes:
+        submit_ms: Until the call that starts the run returned. The GPU may still be at work then.
+        read_ms: From there until all outputs were read.
+    """
+
+    submit_ms: float
+    read_ms: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +66,7 @@ class Placement:
         note: What a reader must know, for example why nothing could be counted.
         partition_of: For each operation, in file order, the number of its delegate call from 0,
             or -1 where the interpreter runs it itself; empty when unknown.
+        adapter: The GPU that runs the delegated operations; ``None`` on other devices.
     """
 
     device: Device
@@ -34,6 +76,7 @@ class Placement:
     delegate: str = ""
     note: str = ""
     partition_of: tuple[int, ...] = ()
+    adapter: Adapter | None = None
 
 
 @runtime_checkable
@@ -63,3 +106,11 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Free the interpreter."""
+
+
+@runtime_checkable
+class TimedRuns(Protocol):
+    """A session whose device works on after the call that starts a run has returned."""
+
+    def time_run(self) -> RunTime:
+        """Run again on the inputs already set, and tell starting the run from waiting for it."""

@@ -11,20 +11,26 @@ from edgevision.specs import Device, ModelFormat, parse_choice
 from edgevision.threads import resolve_threads
 
 _LATER = {
-    Device.GPU: "the GPU is not available yet",
     Device.EDGETPU: "the Edge TPU is not available yet",
 }
 
 
-def open_session(path: str | Path, *, device: str = "cpu", threads: int | None = None) -> Session:
+def open_session(
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    gpu_float32: bool = False,
+) -> Session:
     """Load a ``.tflite`` or ``.onnx`` file for running.
 
     A device that is missing is an error; the CPU never takes its place in silence.
 
     Args:
         path: The model file.
-        device: ``cpu``; ``gpu`` and ``edgetpu`` come with a later version.
+        device: ``cpu`` or ``gpu``; ``edgetpu`` comes with a later version.
         threads: CPU threads; by default the usable physical cores, at most 4.
+        gpu_float32: Whether the GPU computes in float32 where it would take float16.
 
     Returns:
         A session that one thread may use.
@@ -43,6 +49,8 @@ def open_session(path: str | Path, *, device: str = "cpu", threads: int | None =
         raise DelegateError(
             _LATER[chosen], device=chosen, remedy="a later version brings it; use device=cpu"
         )
+    if chosen is Device.GPU:
+        return _open_gpu(path, model_format, threads, gpu_float32)
     if model_format is ModelFormat.ONNX:
         from edgevision.runtime.onnxruntime import OnnxRuntimeSession
 
@@ -50,6 +58,18 @@ def open_session(path: str | Path, *, device: str = "cpu", threads: int | None =
     from edgevision.runtime.litert import LiteRtSession
 
     return LiteRtSession(path, threads=threads)
+
+
+def _open_gpu(path: str | Path, model_format: ModelFormat, threads: int, float32: bool) -> Session:
+    if model_format is not ModelFormat.TFLITE:
+        raise DelegateError(
+            f"the GPU runs .tflite files only, not {path}",
+            device=Device.GPU,
+            remedy="convert it with `edgevision convert`",
+        )
+    from edgevision.runtime.gpu import GpuSession
+
+    return GpuSession(path, threads=threads, float32=float32)
 
 
 def find_runnable_format(path: str | Path) -> ModelFormat:
