@@ -119,7 +119,7 @@ def _mute() -> None:
     saved = _duplicate(_STDERR)
     if saved is None:
         return
-    sys.stderr = open(saved, "w", closefd=False)  # noqa: PTH123, SIM115 - stays open to the end
+    sys.stderr = open(saved, "w", closefd=False)  # noqa: SIM115 - stays open to the end
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, no path
         os.dup2(nowhere.fileno(), _STDERR)
 
