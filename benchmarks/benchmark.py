@@ -18,12 +18,14 @@ from edgevision.benchmarks.latency import (
     compare_latencies,
     measure_latencies,
 )
+from edgevision.benchmarks.operators import profile_operators
+from edgevision.benchmarks.placement.explain import OpPlacement, explain
 from edgevision.benchmarks.profile import profile
 from edgevision.benchmarks.rows import FAILED, OK, UNAVAILABLE, BenchmarkReport, BenchmarkRow
 from edgevision.benchmarks.station import Station
 from edgevision.errors import DelegateError, EdgeVisionError, InvalidConfigError
 from edgevision.runtime.worker import Worker
-from edgevision.specs import Device, Progress, parse_choice
+from edgevision.specs import Device, ModelFormat, Progress, parse_choice
 from edgevision.threads import resolve_threads
 
 __all__ = ["FAILED", "OK", "UNAVAILABLE", "BenchmarkReport", "BenchmarkRow", "benchmark"]
@@ -40,6 +42,7 @@ def benchmark(
     gpu_float32: bool = False,
     data: str | Path | None = None,
     seconds: float = 2.0,
+    per_op: bool = False,
     skip_broken: bool = False,
     progress: Progress | None = None,
 ) -> BenchmarkReport:
@@ -57,6 +60,7 @@ def benchmark(
         data: Labelled images for the accuracy column.
         seconds: Timed seconds per row at the least; up to three times as long where the median is
             not known to 2 % by then.
+        per_op: Also time single operations, of ``.tflite`` files on the CPU.
         skip_broken: Leave out images of ``data`` that can not be read.
         progress: Called with stage, done and total.
 
@@ -77,6 +81,9 @@ def benchmark(
         rows = _probe(rows, workers, progress)
         rows = _add_latencies(rows, workers, seconds, progress)
         conditions = watch.finish()
+    rows = [replace(row, left_behind=_find_left_behind(row)) for row in rows]
+    if per_op:
+        rows = _add_operators(rows, progress)
     if data is not None:
         rows = _add_accuracies(rows, data, skip_broken, progress)
     return BenchmarkReport(
@@ -221,3 +228,37 @@ def _add_accuracies(
         except EdgeVisionError as error:
             known[key] = {"reason": f"no accuracy: {error}"}
     return [replace(row, **known.get((row.file, row.device), {})) for row in rows]
+
+
+def _find_left_behind(row: BenchmarkRow) -> tuple[OpPlacement, ...]:
+    """Say why a delegate left operations, where it left any."""
+    placement = row.probe.placement if row.probe else None
+    if row.status != OK or placement is None or row.profile.format is not ModelFormat.TFLITE:
+        return ()
+    if placement.delegated_ops == placement.total_ops:
+        return ()
+    try:
+        explained = explain(row.file, device=row.device, gpu_float32=row.gpu_float32)
+    except EdgeVisionError:
+        return ()  # the row has its figures; only the reasons are missing
+    return tuple(op for op in explained.ops if op.reason)
+
+
+def _add_operators(rows: list[BenchmarkRow], progress: Progress | None) -> list[BenchmarkRow]:
+    """Time the operations of every row on the CPU; one that fails keeps its other figures."""
+    timed = []
+    for done, row in enumerate(rows):
+        if progress:
+            progress("timing operations", done, len(rows))
+        able = row.device is Device.CPU and row.profile.format is ModelFormat.TFLITE
+        if row.status != OK or not able:
+            timed.append(row)
+            continue
+        try:
+            operators = profile_operators(row.file, threads=row.threads)
+            timed.append(replace(row, operators=operators))
+        except EdgeVisionError as error:
+            timed.append(replace(row, reason=f"no times of operations: {error}"))
+    if progress:
+        progress("timing operations", len(rows), len(rows))
+    return timed

@@ -13,7 +13,7 @@ import numpy as np
 from edgevision.benchmarks.memory import find_constants
 from edgevision.benchmarks.probe import draw_values as draw
 from edgevision.errors import EdgeVisionError
-from edgevision.graph.flatbuffer import extract_part
+from edgevision.graph.flatbuffer import ModelEditor, create_empty_model, extract_part
 from edgevision.graph.graph import Graph, Op, spec_of
 from edgevision.graph.ops import OpKind
 from edgevision.runtime.litert import find_interpreter
@@ -137,3 +137,30 @@ def draw_values(graph: Graph, tensors: Sequence[int] | None = None) -> dict[int,
     wanted = [t.index for t in graph.tensors if not t.constant] if tensors is None else tensors
     rng = np.random.default_rng(0)
     return {i: draw(spec_of(graph.tensors[i]), rng) for i in wanted}
+
+
+def build_chain(length: int, *, side: int = 32, channels: int = 16) -> bytes:
+    """Build a network of equal 1x1 convolutions, each behind the other.
+
+    Args:
+        length: How many.
+        side: Height and width of the image.
+        channels: Of every feature map.
+    """
+    rng = np.random.default_rng(0)
+    editor = ModelEditor(create_empty_model())
+    shape = (1, side, side, channels)
+    first = last = editor.add_tensor("input", shape=shape)
+    for number in range(length):
+        weights = rng.normal(0, channels**-0.5, (channels, 1, 1, channels)).astype(np.float32)
+        filters = editor.add_tensor(f"filters_{number}", data=weights)
+        bias = editor.add_tensor(f"bias_{number}", data=np.zeros(channels, np.float32))
+        output = editor.add_tensor(f"output_{number}", shape=shape)
+        options = {"strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
+        editor.add_op(
+            "CONV_2D", [last, filters, bias], [output], options=("Conv2DOptions", options)
+        )
+        last = output
+    editor.set_inputs([first])
+    editor.set_outputs([last])
+    return editor.to_bytes()

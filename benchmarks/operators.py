@@ -20,8 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.benchmarks.cuts import Piece, capture_values, cut_operations, draw_values
+from edgevision.benchmarks.cuts import (
+    Piece,
+    build_chain,
+    capture_values,
+    cut_operations,
+    draw_values,
+)
 from edgevision.benchmarks.macs import count_macs
+from edgevision.benchmarks.probe import make_inputs
 from edgevision.errors import EdgeVisionError, UnsupportedOpError
 from edgevision.graph.blocks import name_blocks, name_layer
 from edgevision.graph.graph import Graph
@@ -36,8 +43,10 @@ ROUNDS = 8
 # Runs until the threads of what ran before have gone to sleep; then runs that count.
 SETTLE_SECONDS, KEEP_SECONDS = 0.002, 0.003
 WHOLE_EVERY = 8
-# Roughly what a network leaves of a core's cache until an operation's next turn.
-FLUSHED_BYTES = 1 << 20
+# What is written between two runs of an operation, in place of what the network's others touch:
+# half a core's cache. With several threads less, or they fall asleep meanwhile.
+FLUSHED_BYTES, FLUSHED_BYTES_THREADED = 1 << 20, 1 << 18
+CHAIN_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +198,7 @@ def time_pieces(path: str, threads: int) -> Measured:
                 continue
             stack.callback(bench.session.close)
             benches.append(bench)
+        start_ms = measure_start(folder, threads)
         start = {s.name: values[i] for s, i in zip(whole.inputs, graph.inputs, strict=True)}
         whole.run(start)
         whole_ms = _measure(whole, benches)
@@ -196,8 +206,28 @@ def time_pieces(path: str, threads: int) -> Measured:
             note = ""
             if bench.delegated != (partition_of[bench.piece.op] >= 0):
                 note = "alone it runs in another kernel than within the network"
-            times[bench.piece.op] = _find_quiet(bench.times), note
+            times[bench.piece.op] = max(0.0, _find_quiet(bench.times) - start_ms), note
     return Measured(whole_ms=whole_ms, times=times, delegated=tuple(p >= 0 for p in partition_of))
+
+
+def measure_start(folder: Path, threads: int) -> float:
+    """Return what it costs to start an interpreter and wake its threads, in ms.
+
+    Operations cut out pay for it every time, within a network only the first one does. It is what
+    one of a chain of equal operations takes alone more than its share of the chain.
+    """
+    times = {}
+    for length in (1, CHAIN_LENGTH):
+        path = folder / f"chain_{length}.tflite"
+        path.write_bytes(build_chain(length))
+        session = LiteRtSession(path, threads=threads)
+        inputs = make_inputs(session)
+        session.run(inputs)
+        prepare = _Prepare(session, inputs)
+        turns = [_time_turn(session.invoke, KEEP_SECONDS, prepare) for _ in range(ROUNDS)]
+        times[length] = _find_quiet(turns)
+        session.close()
+    return max(0.0, (CHAIN_LENGTH * times[1] - times[CHAIN_LENGTH]) / (CHAIN_LENGTH - 1))
 
 
 @dataclass(slots=True)
@@ -224,20 +254,28 @@ def _open_bench(
 
 def _measure(whole: LiteRtSession, benches: Sequence[_Bench]) -> float:
     """Time the pieces in turns, the whole network in between; return the whole's time in ms."""
-    flushed = np.zeros(FLUSHED_BYTES // 4, np.float32)
     found = []
     for _ in range(ROUNDS):
         for number, bench in enumerate(benches):
             if number % WHOLE_EVERY == 0:
                 found.append(_time_turn(whole.invoke, 3 * KEEP_SECONDS))
-
-            def prepare(bench: _Bench = bench) -> None:
-                np.add(flushed, 1, out=flushed)
-                # What the operation before has just written is still at hand.
-                bench.session.set_inputs(bench.inputs)
-
+            prepare = _Prepare(bench.session, bench.inputs)
             bench.times.append(_time_turn(bench.session.invoke, KEEP_SECONDS, prepare))
     return _find_quiet(found) if found else _time_turn(whole.invoke, KEEP_SECONDS)
+
+
+class _Prepare:
+    """Brings the caches into the state that an operation finds within a network."""
+
+    def __init__(self, session: LiteRtSession, inputs: dict[str, np.ndarray[Any, Any]]) -> None:
+        self._session, self._inputs = session, inputs
+        num_bytes = FLUSHED_BYTES if session.threads == 1 else FLUSHED_BYTES_THREADED
+        self._flushed = np.zeros(num_bytes // 4, np.float32)
+
+    def __call__(self) -> None:
+        np.add(self._flushed, 1, out=self._flushed)
+        # What the operation before has just written is still at hand.
+        self._session.set_inputs(self._inputs)
 
 
 def _find_quiet(turns: Sequence[float]) -> float:

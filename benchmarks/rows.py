@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgevision.benchmarks.latency import Latency, Ratio
+from edgevision.benchmarks.operators import OperatorProfile
+from edgevision.benchmarks.placement.explain import OpPlacement
 from edgevision.benchmarks.probe import Probe
 from edgevision.benchmarks.profile import Profile
 from edgevision.benchmarks.station import StepTimes
@@ -34,6 +36,8 @@ class BenchmarkRow:
         steps: Pre- and postprocessing, where the file says what it is for.
         probe: Placement and memory of the process, where ``status`` is ``ok``.
         accuracy: Figures of ``evaluate`` on the given data, otherwise empty.
+        operators: Times of single operations, where they were asked for.
+        left_behind: Operations that the device's delegate left, with the reasons.
     """
 
     file: str
@@ -48,6 +52,8 @@ class BenchmarkRow:
     steps: StepTimes | None = None
     probe: Probe | None = None
     accuracy: dict[str, Any] = field(default_factory=dict)
+    operators: OperatorProfile | None = None
+    left_behind: tuple[OpPlacement, ...] = ()
 
     @property
     def adapter(self) -> Adapter | None:
@@ -88,6 +94,11 @@ class BenchmarkRow:
             "adapter": self.adapter.to_dict() if self.adapter else None,
             "software": self.software,
             "run_time_ms": run_time.to_dict() if run_time else None,
+            "left_behind": [
+                {"index": op.index, "op": op.op, "name": op.name, "reason": op.reason}
+                for op in self.left_behind
+            ],
+            "per_op": self.operators.to_dict() if self.operators else None,
         }
 
 

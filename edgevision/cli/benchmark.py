@@ -11,9 +11,11 @@ from edgevision.cli.command import command
 from edgevision.cli.options import GpuFloat32, SkipBroken
 from edgevision.cli.terminal import Terminal, create_table
 from edgevision.errors import InvalidConfigError
+from edgevision.units import format_percent
 
 if TYPE_CHECKING:
     from edgevision.benchmarks.benchmark import BenchmarkReport
+    from edgevision.benchmarks.operators import OperatorProfile
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +39,10 @@ def benchmark_files(
         typer.Option("--data", help="Labelled images, boxes or masks for the accuracy."),
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", help="Timed seconds per row.")] = 2.0,
+    per_op: Annotated[
+        bool,
+        typer.Option("--per-op", help="Also time single operations (.tflite on the CPU)."),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for report.json, report.md and report.html."),
@@ -57,6 +63,7 @@ def benchmark_files(
             gpu_float32=gpu_float32,
             data=data,
             seconds=seconds,
+            per_op=per_op,
             skip_broken=skip_broken,
             progress=progress,
         )
@@ -84,10 +91,33 @@ def render_rows(console: Any, report: BenchmarkReport) -> None:
         table.add_row(*cells)
     console.print(table)
     for row in report.rows:
+        if row.operators is not None:
+            render_operators(console, row.operators)
+    for row in report.rows:
         if row.reason:
             console.print(f"{row.file} on {row.device}: {row.status}: {row.reason}")
         if row.adapter is not None and row.probe is not None:
             console.print(f"{row.file} on {row.device}: {row.probe.placement.note}")
+
+
+def render_operators(console: Any, operators: OperatorProfile) -> None:
+    """Print where the time of one model goes, by operation and by block."""
+    share = format_percent(abs(operators.residual))
+    console.print(
+        f"{operators.file}, {operators.threads} thread(s): {operators.whole_ms:.3f} ms; its "
+        f"operations alone take {share} {'less' if operators.residual >= 0 else 'more'} and are "
+        "scaled to that"
+    )
+    for key in ("op", "block"):
+        table = create_table(key, "time", "share", "MACs", left=(0,))
+        for name, (time_share, macs_share) in operators.group(key).items():
+            table.add_row(
+                name,
+                f"{time_share * operators.whole_ms:.3f} ms",
+                format_percent(time_share),
+                format_percent(macs_share),
+            )
+        console.print(table)
 
 
 def parse_threads(text: str) -> tuple[int | None, ...]:

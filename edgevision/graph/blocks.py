@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from edgevision.graph.graph import Graph, Op
@@ -26,7 +27,7 @@ def name_layer(graph: Graph, op: Op) -> str:
 def name_blocks(names: Sequence[str]) -> list[str]:
     """Return the block of every layer, from the layers' names.
 
-    Folders that all names share (usually the network's own name) are left out; of the rest the
+    A folder that most names share (usually the network's own name) is left out; of the rest the
     first folder with a number ends in it, and a layer without number goes by its first word.
 
     >>> name_blocks(["net/stem", "net/block_1_depthwise_bn/FusedBatchNormV3", "net/head_logits"])
@@ -35,19 +36,18 @@ def name_blocks(names: Sequence[str]) -> list[str]:
     ['conv_1', 'conv_1']
     """
     folders = [[part for part in name.split("/") if part] for name in names]
-    shared = _count_shared([parts for parts in folders if parts])
-    return [_name_block(parts[shared:] or parts) for parts in folders]
+    return [_name_block(parts) for parts in _drop_shared(folders)]
 
 
-def _count_shared(folders: Sequence[Sequence[str]]) -> int:
-    """Count the folders at the start that all names have, the last part of a name excluded."""
-    if len(folders) < 2:
-        return 0
-    shortest = min(len(parts) for parts in folders) - 1
-    shared = 0
-    while shared < shortest and len({parts[shared] for parts in folders}) == 1:
-        shared += 1
-    return shared
+def _drop_shared(folders: list[list[str]]) -> list[list[str]]:
+    """Leave out the folder that most names begin with, as long as there is one."""
+    while len(folders) > 1:
+        first = Counter(parts[0] for parts in folders if len(parts) > 1)
+        name, count = first.most_common(1)[0] if first else ("", 0)
+        if count <= len(folders) / 2:
+            break
+        folders = [parts[1:] if len(parts) > 1 and parts[0] == name else parts for parts in folders]
+    return folders
 
 
 def _name_block(parts: Sequence[str]) -> str:

@@ -32,7 +32,12 @@ def report(tiny_tflite: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latency, "BLOCK_SECONDS", 0.002)
         return benchmark(
-            [tiny_tflite], devices=("cpu", "edgetpu"), threads=(1,), data=data, seconds=0.01
+            [tiny_tflite],
+            devices=("cpu", "edgetpu"),
+            threads=(1,),
+            data=data,
+            seconds=0.01,
+            per_op=True,
         )
 
 
@@ -131,6 +136,19 @@ def test_markdown_has_a_line_per_row(report: BenchmarkReport) -> None:
     assert len(table) == 2 + len(report.rows)
     assert len({line.count("|") for line in table}) == 1
     assert any("edgetpu" in line and "not" in line for line in lines if line.startswith("- "))
+
+
+def test_times_of_operations_are_on_the_row(report: BenchmarkReport) -> None:
+    row, missing = report.to_dict()["rows"]
+    assert len(row["per_op"]["ops"]) == row["total_ops"]
+    assert missing["per_op"] is None
+
+
+def test_page_shows_operations_and_memory(report: BenchmarkReport) -> None:
+    page = render_page(report, title="Bench")
+    assert "Where the time goes" in page
+    assert "Activation memory" in page
+    assert "DEPTHWISE_CONV_2D" in page
 
 
 def test_page_needs_nothing_else(report: BenchmarkReport) -> None:
