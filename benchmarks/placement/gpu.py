@@ -105,8 +105,11 @@ def find_partition(graph: Graph, refused: Collection[int]) -> frozenset[int]:
         gathered = set(members)
         waiting = [index for index in waiting if index not in gathered]
         groups.append((bool(kind), members))
-    supported = (members for kind, members in groups if kind)
-    return frozenset(max(supported, key=len, default=[]))
+    largest: list[int] = []
+    for kind, members in groups:
+        if kind and len(members) > len(largest):
+            largest = members
+    return frozenset(largest)
 
 
 def _gather(graph: Graph, waiting: Sequence[int], missing: set[int]) -> Iterator[int]:

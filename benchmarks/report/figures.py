@@ -65,7 +65,6 @@ def explain_columns(columns: Iterable[str]) -> list[tuple[str, str]]:
 
 
 LEGEND = (
-    ("device", "(software): a program on the CPU imitates the GPU; its latency is not plotted"),
     ("p50, p90", "median and 90th percentile of one inference, without image preprocessing"),
     ("mAP", "mean average precision of boxes over the overlaps 0.5 to 0.95, as COCO defines it"),
     ("mIoU", "intersection over union of true and predicted pixels, mean of the classes"),
@@ -75,5 +74,10 @@ LEGEND = (
     (
         "delegated ops",
         "operations that a delegate such as XNNPACK took, and in how many partitions",
+    ),
+    (
+        "adapter",
+        "the GPU that ran and in what it computed; (software) is a program on the CPU that "
+        "imitates one: its latency says nothing and is not plotted",
     ),
 )

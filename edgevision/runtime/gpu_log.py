@@ -119,13 +119,13 @@ def read_report(log: str, *, total_ops: int, precision: str) -> GpuReport:
 
 
 def read_refusals(log: str) -> tuple[tuple[str, str], ...]:
-    """Read the list of operations that the accelerator does not support.
+    r"""Read the list of operations that the accelerator does not support.
 
     Returns:
         Name of the operation as in a ``.tflite`` file, and the reason in the log's words.
 
-    >>> read_refusals("ERROR: Following operations are not supported by GPU delegate:\\n"
-    ...     "SHAPE: Operation is not supported.\\n1 operations will run on the GPU, and ...")
+    >>> read_refusals("ERROR: Following operations are not supported by GPU delegate:\n"
+    ...     "SHAPE: Operation is not supported.\n1 operations will run on the GPU, and ...")
     (('SHAPE', 'Operation is not supported'),)
     """
     refusals: list[tuple[str, str]] = []
@@ -157,8 +157,8 @@ def explain_failure(log: str, *, received: str = "") -> DelegateError:
     for pattern, what, remedy in _CAUSES:
         found = re.search(pattern, log)
         if found is not None:
-            what = what.format(**found.groupdict())
-            return DelegateError(what, device=Device.GPU, remedy=remedy)
+            told = what.format(**found.groupdict())
+            return DelegateError(told, device=Device.GPU, remedy=remedy)
     said = [line.partition("ERROR: ")[2] for line in log.splitlines() if "ERROR: " in line]
     known = ": ".join(filter(None, ("the GPU does not run this model", *(said[-2:] or [received]))))
     return DelegateError(known, device=Device.GPU, remedy="run it with device=cpu")
