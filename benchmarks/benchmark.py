@@ -2,119 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from edgevision.benchmarks.accuracy import check_data, evaluate
-from edgevision.benchmarks.environment import describe_environment, find_disturbances
-from edgevision.benchmarks.latency import Latency, measure_latencies
-from edgevision.benchmarks.probe import Probe, make_inputs, probe_model
-from edgevision.benchmarks.profile import Profile, profile
+from edgevision.benchmarks.conditions import Watch, find_disturbances
+from edgevision.benchmarks.environment import describe_environment
+from edgevision.benchmarks.latency import (
+    PRECISION,
+    Latency,
+    compare_latencies,
+    measure_latencies,
+)
+from edgevision.benchmarks.profile import profile
+from edgevision.benchmarks.rows import FAILED, OK, UNAVAILABLE, BenchmarkReport, BenchmarkRow
+from edgevision.benchmarks.station import Station
 from edgevision.errors import DelegateError, EdgeVisionError, InvalidConfigError
-from edgevision.runtime.isolate import run_isolated
-from edgevision.runtime.session import Adapter
-from edgevision.runtime.sessions import open_session
+from edgevision.runtime.worker import Worker
 from edgevision.specs import Device, Progress, parse_choice
 from edgevision.threads import resolve_threads
 
-OK, UNAVAILABLE, FAILED = "ok", "unavailable", "failed"
-PROBE_SECONDS = 300.0
+__all__ = ["FAILED", "OK", "UNAVAILABLE", "BenchmarkReport", "BenchmarkRow", "benchmark"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchmarkRow:
-    """One model on one device with one number of threads.
-
-    Attributes:
-        file: The model file.
-        device: Where it was to run.
-        threads: Interpreter threads.
-        profile: MACs, parameters and memory plan of the file.
-        gpu_float32: Whether a GPU was to compute in float32 where it would take float16.
-        status: ``ok``, ``unavailable`` (no such device here) or ``failed``.
-        reason: Why there is no latency, or no accuracy.
-        latency: Timed runs, where ``status`` is ``ok``.
-        probe: Placement and memory of the process, where ``status`` is ``ok``.
-        accuracy: Figures of ``evaluate`` on the given data, otherwise empty.
-    """
-
-    file: str
-    device: Device
-    threads: int
-    profile: Profile
-    gpu_float32: bool = False
-    status: str = OK
-    reason: str = ""
-    latency: Latency | None = None
-    probe: Probe | None = None
-    accuracy: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def adapter(self) -> Adapter | None:
-        """The GPU that ran, where there is one."""
-        return self.probe.placement.adapter if self.probe else None
-
-    @property
-    def software(self) -> bool:
-        """Whether a program imitated the device: such a latency is in no ranking and no plot."""
-        return self.adapter is not None and self.adapter.software
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        placement = self.probe.placement if self.probe else None
-        run_time = self.probe.run_time if self.probe else None
-        return {
-            "file": self.file,
-            "device": str(self.device),
-            "threads": self.threads,
-            "status": self.status,
-            "reason": self.reason,
-            "latency_ms": self.latency.to_dict() if self.latency else None,
-            "macs": self.profile.macs,
-            "params": self.profile.params,
-            "file_bytes": self.profile.file_bytes,
-            "peak_activation_bytes": self.profile.peak_activation_bytes,
-            "peak_memory_bytes": self.probe.peak_memory_bytes if self.probe else None,
-            "accuracy": self.accuracy or None,
-            "delegated_ops": placement.delegated_ops if placement else None,
-            "total_ops": placement.total_ops if placement else None,
-            "partitions": placement.partitions if placement else None,
-            "delegate": placement.delegate if placement else None,
-            "backend": self.probe.backend if self.probe else None,
-            "note": placement.note if placement else "",
-            "adapter": self.adapter.to_dict() if self.adapter else None,
-            "software": self.software,
-            "run_time_ms": run_time.to_dict() if run_time else None,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BenchmarkReport:
-    """Everything that one call of ``benchmark`` measured.
-
-    Attributes:
-        rows: In the order of files, devices and threads.
-        environment: Machine, software and load.
-        data: The folder on which accuracy was measured, otherwise empty.
-        warnings: What makes these figures less reliable.
-    """
-
-    rows: tuple[BenchmarkRow, ...]
-    environment: dict[str, Any]
-    data: str = ""
-    warnings: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {
-            "rows": [row.to_dict() for row in self.rows],
-            "environment": self.environment,
-            "data": self.data,
-            "warnings": list(self.warnings),
-        }
+OPEN_SECONDS = 300.0
+TURN_SECONDS = 600.0
 
 
 def benchmark(
@@ -130,9 +45,9 @@ def benchmark(
 ) -> BenchmarkReport:
     """Measure models beside each other.
 
-    Each model first runs in a process of its own; one that fails there becomes a row with the
-    reason. The others are then timed in turns. Latency is that of the interpreter alone, without
-    image decoding and preprocessing.
+    Each model lives in a process of its own; one that fails there becomes a row with the reason.
+    The others are timed in turns. Latency is that of the interpreter alone, without image decoding
+    and preprocessing.
 
     Args:
         files: ``.tflite`` and ``.onnx`` files.
@@ -140,7 +55,8 @@ def benchmark(
         threads: Thread counts to try; ``None`` is the default of ``load``.
         gpu_float32: Whether a GPU computes in float32 where it would take float16.
         data: Labelled images for the accuracy column.
-        seconds: Timed seconds per row.
+        seconds: Timed seconds per row at the least; up to three times as long where the median is
+            not known to 2 % by then.
         skip_broken: Leave out images of ``data`` that can not be read.
         progress: Called with stage, done and total.
 
@@ -152,13 +68,35 @@ def benchmark(
     """
     if not files:
         raise InvalidConfigError("nothing to measure", remedy="name at least one model file")
+    rows = _plan_rows(files, devices, threads, gpu_float32)
+    with _open_stations(rows) as workers:
+        if data is not None:
+            # A wrong folder is told before the measuring, not after.
+            check_data(files, data, skip_broken=skip_broken)
+        watch = Watch(worker.pid for worker in workers)
+        rows = _probe(rows, workers, progress)
+        rows = _add_latencies(rows, workers, seconds, progress)
+        conditions = watch.finish()
+    if data is not None:
+        rows = _add_accuracies(rows, data, skip_broken, progress)
+    return BenchmarkReport(
+        rows=tuple(rows),
+        environment=describe_environment(),
+        conditions=conditions,
+        data="" if data is None else str(data),
+        warnings=(*find_disturbances(conditions), *_find_uncertain(rows)),
+    )
+
+
+def _plan_rows(
+    files: Sequence[str | Path],
+    devices: Sequence[Device | str],
+    threads: Sequence[int | None],
+    gpu_float32: bool,
+) -> list[BenchmarkRow]:
     chosen = tuple(parse_choice(Device, device, "device") for device in devices)
     profiles = [profile(file) for file in files]
-    if data is not None:
-        # A wrong folder is told before the measuring, not after.
-        check_data(files, data, skip_broken=skip_broken)
-    environment = describe_environment()
-    rows = [
+    return [
         BenchmarkRow(
             file=str(file),
             device=device,
@@ -170,64 +108,92 @@ def benchmark(
             zip(files, profiles, strict=True), chosen, threads
         )
     ]
-    rows = [_probe(row, i, len(rows), progress) for i, row in enumerate(rows)]
-    rows = _add_latencies(rows, seconds, progress)
-    if data is not None:
-        rows = _add_accuracies(rows, data, skip_broken, progress)
-    return BenchmarkReport(
-        rows=tuple(rows),
-        environment=environment,
-        data="" if data is None else str(data),
-        warnings=find_disturbances(environment),
-    )
 
 
-def _probe(row: BenchmarkRow, done: int, total: int, progress: Progress | None) -> BenchmarkRow:
-    """Run the model once in a child process."""
-    if progress:
-        progress("probing", done, total)
+@contextmanager
+def _open_stations(rows: Sequence[BenchmarkRow]) -> Iterator[list[Worker]]:
+    """Start a process for every row; they load their interpreters side by side."""
+    workers = [
+        Worker(Station, row.file, str(row.device), row.threads, row.gpu_float32) for row in rows
+    ]
     try:
-        probe = run_isolated(
-            probe_model,
-            row.file,
-            str(row.device),
-            row.threads,
-            row.gpu_float32,
-            timeout_s=PROBE_SECONDS,
-        )
-    except EdgeVisionError as error:
-        status = UNAVAILABLE if isinstance(error, DelegateError) else FAILED
-        row = replace(row, status=status, reason=str(error))
-    else:
-        row = replace(row, probe=probe)
+        yield workers
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def _probe(
+    rows: list[BenchmarkRow], workers: Sequence[Worker], progress: Progress | None
+) -> list[BenchmarkRow]:
+    """Run each model once, one after the other."""
+    probed = []
+    for done, (row, worker) in enumerate(zip(rows, workers, strict=True)):
+        if progress:
+            progress("probing", done, len(rows))
+        try:
+            probe = worker.call("probe", timeout_s=OPEN_SECONDS)
+            probed.append(replace(row, probe=probe, steps=worker.call("time_steps")))
+        except EdgeVisionError as error:
+            status = UNAVAILABLE if isinstance(error, DelegateError) else FAILED
+            probed.append(replace(row, status=status, reason=str(error)))
     if progress:
-        progress("probing", done + 1, total)
-    return row
+        progress("probing", len(rows), len(rows))
+    return probed
+
+
+class _Station:
+    """A model in its process, as ``measure_latencies`` takes it."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def warm_up(self) -> tuple[float, int]:
+        first_ms, count = self._worker.call("warm_up", timeout_s=TURN_SECONDS)
+        return first_ms, count
+
+    def time_block(self, seconds: float, refill: bool) -> list[float]:
+        times: list[float] = self._worker.call(
+            "time_block", seconds, refill, timeout_s=TURN_SECONDS
+        )
+        return times
 
 
 def _add_latencies(
-    rows: list[BenchmarkRow], seconds: float, progress: Progress | None
+    rows: list[BenchmarkRow],
+    workers: Sequence[Worker],
+    seconds: float,
+    progress: Progress | None,
 ) -> list[BenchmarkRow]:
     """Time all rows that can run, in turns."""
     runnable = [i for i, row in enumerate(rows) if row.status == OK]
-    sessions = [
-        open_session(
-            rows[i].file,
-            device=rows[i].device,
-            threads=rows[i].threads,
-            gpu_float32=rows[i].gpu_float32,
-        )
-        for i in runnable
-    ]
-    for session in sessions:
-        session.run(make_inputs(session))
-    latencies = measure_latencies(
-        [session.invoke for session in sessions], seconds=seconds, progress=progress
+    stations = [_Station(workers[i]) for i in runnable]
+    found = dict(
+        zip(runnable, measure_latencies(stations, seconds=seconds, progress=progress), strict=True)
     )
-    for session in sessions:
-        session.close()
-    timed = dict(zip(runnable, latencies, strict=True))
-    return [replace(row, latency=timed.get(i)) for i, row in enumerate(rows)]
+    reference = next((x for x in found.values() if isinstance(x, Latency)), None)
+    timed = list(rows)
+    for i, result in found.items():
+        if isinstance(result, Latency):
+            ratio = compare_latencies(result, reference) if reference else None
+            timed[i] = replace(rows[i], latency=result, ratio=ratio)
+        else:
+            timed[i] = replace(rows[i], status=FAILED, reason=str(result))
+    return timed
+
+
+def _find_uncertain(rows: Sequence[BenchmarkRow]) -> Iterator[str]:
+    """Name rows whose median is not known well."""
+    for row in rows:
+        if row.latency is None:
+            continue
+        interval = row.latency.interval
+        spread = (interval.high - interval.low) / 2 / interval.low
+        if spread > 2 * PRECISION:
+            yield (
+                f"the latency of {row.file} is uncertain: between {interval.low:.3g} and "
+                f"{interval.high:.3g} ms; measure longer, or on a quieter machine"
+            )
 
 
 def _add_accuracies(

@@ -1,26 +1,66 @@
-"""Peak activation memory: the smallest arena that a greedy-by-size planner reaches.
+"""Peak activation memory: the arena in which a planner places what a network computes.
 
-Follows Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020
-(https://arxiv.org/abs/2001.03288), section 4.3, as the planners of TFLite and TFLite Micro do:
-buffers are placed from the largest to the smallest, each into the smallest gap that fits among
-the buffers alive at the same time; buffers of equal size in the order of their use, and once more
-in the reverse order where that may help. Not part of it: scratch memory inside kernels (such as
-the unrolled patches of a convolution without XNNPACK) and weights unpacked at load time.
+TFLite and TFLite Micro both place buffers from the largest to the smallest, after Pisarchyk and
+Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020
+(https://arxiv.org/abs/2001.03288), section 4.3, and differ in the details that ``Planner`` names.
+Not part of it: scratch memory inside kernels (such as the unrolled patches of a convolution
+without XNNPACK), weights unpacked at load time, and the book-keeping of the interpreter.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import chain
 from typing import Any
 
+from edgevision.benchmarks.arena import Span, find_lower_bound, place_best_fit, place_first_fit
 from edgevision.errors import InvalidConfigError
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
 from edgevision.specs import ModelFormat
 
-TFLITE_ALIGNMENT = 64
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planner:
+    """How an interpreter lays out its arena.
+
+    Attributes:
+        name: Whose planner it is.
+        alignment_bytes: Every offset is a multiple of it.
+        share_reshapes: Whether the result of a reshape lies where its input does.
+        keep_inputs: Whether the network's inputs are never overwritten.
+        best_fit: Whether a buffer goes into the smallest gap that fits, and buffers of equal size
+            are tried in both orders; otherwise into the first gap, buffers of equal size from the
+            last tensor of the file to the first, and sizes count as multiples of the alignment.
+
+    Raises:
+        InvalidConfigError: The alignment is below 1.
+    """
+
+    name: str
+    alignment_bytes: int
+    share_reshapes: bool = False
+    keep_inputs: bool = False
+    best_fit: bool = False
+
+    def __post_init__(self) -> None:
+        if self.alignment_bytes < 1:
+            raise InvalidConfigError(
+                "the alignment must be at least 1",
+                received=f"alignment_bytes={self.alignment_bytes}",
+            )
+
+
+TFLITE = Planner(
+    name="tflite", alignment_bytes=64, share_reshapes=True, keep_inputs=True, best_fit=True
+)
+"""LiteRT's and TFLite's arena where no delegate takes operations away."""
+
+TFLITE_MICRO = Planner(name="tflite_micro", alignment_bytes=16)
+"""TFLite Micro's greedy planner: what a microcontroller's arena holds."""
+
+PLANNERS = (TFLITE_MICRO, TFLITE)
 
 # What converters fold into the convolution, product or sum before it.
 _FUSING = frozenset(
@@ -70,22 +110,16 @@ class MemoryPlan:
         buffers: In the order in which they are first written.
         peak_bytes: Size of the arena.
         lower_bound_bytes: The most bytes alive at any one operation: no planner needs less.
-        alignment_bytes: Every offset is a multiple of it.
+        planner: Whose plan it is.
     """
 
     buffers: tuple[Buffer, ...]
     peak_bytes: int
     lower_bound_bytes: int
-    alignment_bytes: int
+    planner: Planner
 
 
-def plan_memory(
-    graph: Graph,
-    *,
-    alignment_bytes: int = TFLITE_ALIGNMENT,
-    share_reshapes: bool = True,
-    keep_inputs: bool = False,
-) -> MemoryPlan:
+def plan_memory(graph: Graph, planner: Planner = TFLITE_MICRO) -> MemoryPlan:
     """Place the activations of a graph in one arena, at batch 1.
 
     In a network or Keras model, what converters fold into a convolution (BatchNorm, ReLU, ReLU6,
@@ -93,20 +127,10 @@ def plan_memory(
 
     Args:
         graph: From any reader.
-        alignment_bytes: Of every offset; 64 in TFLite, 16 in TFLite Micro.
-        share_reshapes: Whether the result of a reshape lies where its input does, as in TFLite;
-            TFLite Micro copies.
-        keep_inputs: Whether inputs are never overwritten, as in TFLite; TFLite Micro reuses them.
-
-    Raises:
-        InvalidConfigError: ``alignment_bytes`` is below 1.
+        planner: Whose plan.
     """
-    if alignment_bytes < 1:
-        raise InvalidConfigError(
-            "the alignment must be at least 1", received=f"alignment_bytes={alignment_bytes}"
-        )
-    spans = _find_lifetimes(graph, share_reshapes=share_reshapes, keep_inputs=keep_inputs)
-    offsets, peak, bound = _place(spans, len(graph.ops), alignment_bytes)
+    spans = _find_lifetimes(graph, planner)
+    offsets, peak = _place(spans, len(graph.ops), planner)
     buffers = tuple(
         Buffer(
             tensor=span.tensor,
@@ -121,39 +145,33 @@ def plan_memory(
     return MemoryPlan(
         buffers=buffers,
         peak_bytes=peak,
-        lower_bound_bytes=bound,
-        alignment_bytes=alignment_bytes,
+        lower_bound_bytes=find_lower_bound(spans, len(graph.ops)),
+        planner=planner,
     )
 
 
-def measure_memory(graph: Graph) -> tuple[int, int]:
-    """Return peak and lower bound of ``plan_memory(graph)``, in bytes, without the plan."""
-    spans = _find_lifetimes(graph, share_reshapes=True, keep_inputs=False)
-    _, peak, bound = _place(spans, len(graph.ops), TFLITE_ALIGNMENT)
-    return peak, bound
+def measure_memory(graph: Graph, planner: Planner = TFLITE_MICRO) -> tuple[int, int]:
+    """Return peak and lower bound of ``plan_memory``, in bytes, without the plan."""
+    spans = _find_lifetimes(graph, planner)
+    _, peak = _place(spans, len(graph.ops), planner)
+    return peak, find_lower_bound(spans, len(graph.ops))
 
 
-@dataclass(slots=True)
-class _Span:
-    """A buffer whose lifetime is still being found."""
-
-    tensor: int
-    num_bytes: int
-    first: int
-    last: int
-    shared: list[int]
+def _place(spans: list[Span], num_ops: int, planner: Planner) -> tuple[list[int], int]:
+    place = place_best_fit if planner.best_fit else place_first_fit
+    return place(spans, num_ops, planner.alignment_bytes)
 
 
-def _find_lifetimes(graph: Graph, *, share_reshapes: bool, keep_inputs: bool) -> list[_Span]:
+def _find_lifetimes(graph: Graph, planner: Planner) -> list[Span]:
     """Return one span per buffer, in the order of first use."""
     end = max(len(graph.ops) - 1, 0)
     tensors = graph.tensors
     constants = _find_constants(graph)
-    shared = _find_shared(graph, share_reshapes=share_reshapes)
-    owner: dict[int, _Span] = {}
+    shared = _find_shared(graph, share_reshapes=planner.share_reshapes)
+    owner: dict[int, Span] = {}
     spans = []
     for index in dict.fromkeys(i for i in graph.inputs if i >= 0):
-        owner[index] = _Span(index, tensors[index].nbytes, 0, 0, [])
+        owner[index] = Span(index, tensors[index].nbytes, 0, 0, [])
         spans.append(owner[index])
     for op in graph.ops:
         for index in op.inputs:
@@ -165,9 +183,9 @@ def _find_lifetimes(graph: Graph, *, share_reshapes: bool, keep_inputs: bool) ->
                 owner[index] = owner[source]
                 owner[index].shared.append(index)
             elif index not in constants and index not in owner:
-                owner[index] = _Span(index, tensors[index].nbytes, op.index, op.index, [])
+                owner[index] = Span(index, tensors[index].nbytes, op.index, op.index, [])
                 spans.append(owner[index])
-    for index in (*graph.outputs, *(graph.inputs if keep_inputs else ())):
+    for index in (*graph.outputs, *(graph.inputs if planner.keep_inputs else ())):
         if index in owner:
             owner[index].last = end
     return [span for span in spans if span.num_bytes > 0]
@@ -240,57 +258,3 @@ def _is_same_padding(graph: Graph, pad: Op, op: Op) -> bool:
         total = max((-(-size // stride) - 1) * stride + reach - size, 0)
         expected = (*expected, total // 2, total - total // 2)
     return tuple(margins) == expected
-
-
-def _place(spans: list[_Span], num_ops: int, alignment: int) -> tuple[list[int], int, int]:
-    """Return the offset of every span, the peak, and its lower bound."""
-    bound = _find_lower_bound(spans, num_ops)
-    order = sorted(range(len(spans)), key=lambda i: -spans[i].num_bytes)
-    offsets, peak = _place_in_order(spans, order, num_ops, alignment)
-    if peak > bound:
-        order = sorted(order, key=lambda i: (-spans[i].num_bytes, -i))
-        others, other_peak = _place_in_order(spans, order, num_ops, alignment)
-        if other_peak < peak:
-            offsets, peak = others, other_peak
-    return offsets, peak, bound
-
-
-def _place_in_order(
-    spans: list[_Span], order: list[int], num_ops: int, alignment: int
-) -> tuple[list[int], int]:
-    """Place each span into the smallest gap that fits; return the offsets and the peak."""
-    offsets = [0] * len(spans)
-    # For each operation, the ranges already taken there: only these can be in the way.
-    taken: list[list[tuple[int, int]]] = [[] for _ in range(max(num_ops, 1))]
-    peak = 0
-    for index in order:
-        span = spans[index]
-        steps = taken[span.first : span.last + 1]
-        offset = _find_gap(sorted(set(chain.from_iterable(steps))), span.num_bytes, alignment)
-        stop = offset + span.num_bytes
-        for step in steps:
-            step.append((offset, stop))
-        offsets[index] = offset
-        peak = max(peak, stop)
-    return offsets, peak
-
-
-def _find_gap(placed: list[tuple[int, int]], num_bytes: int, alignment: int) -> int:
-    """Return the start of the smallest gap between ``placed`` ranges, or the place behind them."""
-    best, best_bytes = -1, 0
-    cursor = 0
-    for start, stop in placed:
-        gap = start - cursor
-        if gap >= num_bytes and (best < 0 or gap < best_bytes):
-            best, best_bytes = cursor, gap
-        if stop > cursor:
-            cursor = -(-stop // alignment) * alignment
-    return cursor if best < 0 else best
-
-
-def _find_lower_bound(spans: list[_Span], num_ops: int) -> int:
-    changes = [0] * (num_ops + 2)
-    for span in spans:
-        changes[span.first] += span.num_bytes
-        changes[span.last + 1] -= span.num_bytes
-    return max(accumulate(changes))

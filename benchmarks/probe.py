@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,25 @@ class Probe:
         run_time: On a GPU, where the time of a run goes: starting it, and waiting for its outputs.
         peak_memory_bytes: Growth of the process's largest resident size from before the model was
             opened to after its first run; the interpreter's own library is not included.
+        open_ms: Time until the model was ready for its first run.
+        first_ms: The first run, which pays for packing weights and allocating memory.
     """
 
     backend: str
     placement: Placement
     peak_memory_bytes: int
+    open_ms: float
+    first_ms: float
     run_time: RunTime | None = None
 
 
-def probe_model(path: str, device: str, threads: int | None, gpu_float32: bool = False) -> Probe:
+def open_watched(
+    path: str, device: str, threads: int | None, gpu_float32: bool = False
+) -> tuple[Session, Probe]:
     """Open a model, run it once on random input and tell what it took.
 
-    Runs in a child process: a model that kills the interpreter must not end the benchmark.
+    Belongs into a child process: memory is that of the whole process, and a model that kills the
+    interpreter must not end the benchmark.
 
     Args:
         path: A ``.tflite`` or ``.onnx`` file.
@@ -46,15 +54,23 @@ def probe_model(path: str, device: str, threads: int | None, gpu_float32: bool =
     """
     _load_interpreter(Path(path))
     before = _start_memory_watch()
+    start = time.perf_counter()
     session = open_session(path, device=device, threads=threads, gpu_float32=gpu_float32)
-    session.run(make_inputs(session))
+    opened = time.perf_counter()
+    inputs = make_inputs(session)
+    ready = time.perf_counter()
+    session.run(inputs)
+    ran = time.perf_counter()
     grown = max(0, _read_peak_bytes() - before)
-    return Probe(
+    probe = Probe(
         backend=session.backend,
         placement=session.placement(),
         peak_memory_bytes=grown,
+        open_ms=1e3 * (opened - start),
+        first_ms=1e3 * (ran - ready),
         run_time=session.time_run() if isinstance(session, TimedRuns) else None,
     )
+    return session, probe
 
 
 def make_inputs(session: Session, *, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:

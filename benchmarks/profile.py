@@ -9,13 +9,21 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from edgevision.benchmarks.macs import MacCount, ParamCount, count_macs, count_params
-from edgevision.benchmarks.memory import measure_memory
+from edgevision.benchmarks.memory import (
+    PLANNERS,
+    MemoryPlan,
+    Planner,
+    measure_memory,
+    plan_memory,
+)
 from edgevision.errors import InvalidConfigError, InvalidModelError
+from edgevision.graph.blocks import name_blocks, name_layer
 from edgevision.graph.graph import Graph, Op, Tensor
 from edgevision.specs import ModelFormat
 
@@ -39,6 +47,8 @@ class LayerProfile:
         macs: Multiply-accumulates; ``None`` where this kind is not counted.
         params: Elements of the weights that no earlier operation uses.
         output_bytes: Size of all outputs.
+        block: Part of the network that it belongs to, by its name.
+        moved_bytes: Size of inputs, weights and outputs, each read or written once.
     """
 
     index: int
@@ -48,9 +58,45 @@ class LayerProfile:
     macs: int | None
     params: int
     output_bytes: int
+    block: str
+    moved_bytes: int
+
+    @property
+    def intensity(self) -> float | None:
+        """Multiply-accumulates per byte that must move; ``None`` where none are counted.
+
+        A low figure says that memory, not arithmetic, limits the layer (Williams et al. 2009,
+        "Roofline", https://doi.org/10.1145/1498765.1498785).
+        """
+        return None if self.macs is None else self.macs / max(self.moved_bytes, 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        values = {**asdict(self), "intensity": self.intensity}
+        values["output_shape"] = list(self.output_shape)
+        return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockProfile:
+    """What the layers of one block cost together.
+
+    Attributes:
+        name: Of the block, in order of its first layer.
+        num_layers: Operations in it.
+        macs: Multiply-accumulates.
+        params: Elements of its weights.
+        peak_bytes: Largest output among its layers.
+    """
+
+    name: str
+    num_layers: int
+    macs: int
+    params: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """What one network costs, at batch 1.
 
@@ -63,10 +109,10 @@ class Profile:
         params: Parameters; see ``count_params`` for what they are in a deployed file.
         trainable_params: ``None`` for a deployed file.
         file_bytes: Of the file with its external data; ``None`` for a zoo name.
-        peak_activation_bytes: Arena that a greedy-by-size planner reaches.
+        peak_activation_bytes: Arena of activations that TFLite Micro's planner needs.
         activation_lower_bound_bytes: What every planner needs at least.
         uncounted_ops: Number of operations by name that ``macs`` leaves out.
-        layers: One entry per operation.
+        graph: What was profiled.
     """
 
     target: str
@@ -80,15 +126,48 @@ class Profile:
     peak_activation_bytes: int
     activation_lower_bound_bytes: int
     uncounted_ops: Mapping[str, int]
-    layers: tuple[LayerProfile, ...]
+    graph: Graph = field(repr=False)
+
+    @cached_property
+    def layers(self) -> tuple[LayerProfile, ...]:
+        """One entry per operation; made when asked for, as most callers want totals only."""
+        graph = self.graph
+        macs, params = count_macs(graph), count_params(graph)
+        blocks = name_blocks([name_layer(graph, op) for op in graph.ops])
+        return tuple(
+            _profile_layer(graph, op, macs, params, block)
+            for op, block in zip(graph.ops, blocks, strict=True)
+        )
+
+    def group_blocks(self) -> tuple[BlockProfile, ...]:
+        """Return the costs by block, in order of execution."""
+        groups: dict[str, list[LayerProfile]] = {}
+        for layer in self.layers:
+            groups.setdefault(layer.block, []).append(layer)
+        return tuple(
+            BlockProfile(
+                name=name,
+                num_layers=len(layers),
+                macs=sum(layer.macs or 0 for layer in layers),
+                params=sum(layer.params for layer in layers),
+                peak_bytes=max(layer.output_bytes for layer in layers),
+            )
+            for name, layers in groups.items()
+        )
+
+    def plan_arena(self, planner: Planner) -> MemoryPlan:
+        """Return where a planner places every activation."""
+        return plan_memory(self.graph, planner)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
-        values = asdict(self)
+        left_out = ("graph", "format")
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in left_out}
         values["format"] = None if self.format is None else self.format.value
         values["input_shape"] = list(self.input_shape)
-        for layer in values["layers"]:
-            layer["output_shape"] = list(layer["output_shape"])
+        values["arena_bytes"] = {p.name: self.plan_arena(p).peak_bytes for p in PLANNERS}
+        values["layers"] = [layer.to_dict() for layer in self.layers]
+        values["blocks"] = [asdict(block) for block in self.group_blocks()]
         return values
 
 
@@ -169,7 +248,7 @@ def profile_graph(graph: Graph, *, target: str = "") -> Profile:
         peak_activation_bytes=peak_bytes,
         activation_lower_bound_bytes=bound_bytes,
         uncounted_ops=macs.uncounted,
-        layers=tuple(_profile_layer(graph, op, macs, params) for op in graph.ops),
+        graph=graph,
     )
 
 
@@ -198,20 +277,24 @@ def _check_inputs(graph: Graph) -> None:
             )
 
 
-def _profile_layer(graph: Graph, op: Op, macs: MacCount, params: ParamCount) -> LayerProfile:
+def _profile_layer(
+    graph: Graph, op: Op, macs: MacCount, params: ParamCount, block: str
+) -> LayerProfile:
     tensors = graph.tensors
     # An operation without a first output does not exist in sound files.
     output = tensors[op.outputs[0]] if op.outputs and op.outputs[0] >= 0 else _NOTHING
     single = len(op.outputs) == 1
+    output_bytes = output.nbytes if single else sum(t.nbytes for t in graph.op_outputs(op))
     return LayerProfile(
         index=op.index,
         op=op.name,
-        # Converters string together the names of all that they fused.
-        name=op.label or output.name.partition(";")[0],
+        name=name_layer(graph, op),
         output_shape=_fix_shape(output.shape),
         macs=macs.per_op.get(op.index),
         params=params.per_op.get(op.index, 0),
-        output_bytes=output.nbytes if single else sum(t.nbytes for t in graph.op_outputs(op)),
+        output_bytes=output_bytes,
+        block=block,
+        moved_bytes=output_bytes + sum(t.nbytes for t in graph.op_inputs(op)),
     )
 
 

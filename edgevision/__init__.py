@@ -22,6 +22,7 @@ _PUBLIC = {
     "evaluate": "edgevision.benchmarks.accuracy",
     "benchmark": "edgevision.benchmarks.benchmark",
     "explain": "edgevision.benchmarks.placement.explain",
+    "plan": "edgevision.benchmarks.plan",
     "load": "edgevision.runtime.load",
     "predict": "edgevision.runtime.predict",
     "Contract": "edgevision.contract",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from edgevision.benchmarks.accuracy import evaluate
     from edgevision.benchmarks.benchmark import benchmark
     from edgevision.benchmarks.placement.explain import explain
+    from edgevision.benchmarks.plan import plan
     from edgevision.benchmarks.profile import profile
     from edgevision.contract import Contract, Preprocessing
     from edgevision.converters.convert import convert
@@ -68,6 +70,7 @@ __all__ = [
     "explain",
     "list_models",
     "load",
+    "plan",
     "predict",
     "profile",
     "quantize",

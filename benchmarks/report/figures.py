@@ -5,13 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from edgevision.benchmarks.benchmark import BenchmarkRow
+from edgevision.benchmarks.rows import BenchmarkRow
 from edgevision.specs import ModelFormat
 from edgevision.units import NOTHING, format_bytes, format_count, format_percent
 
 
 def _write_latency(row: BenchmarkRow, percent: float) -> str:
     return f"{row.latency.percentile(percent):.2f} ms" if row.latency else NOTHING
+
+
+def _write_uncertainty(row: BenchmarkRow) -> str:
+    """Write half the confidence interval of the median as a share of it."""
+    if row.latency is None:
+        return NOTHING
+    interval = row.latency.interval
+    return format_percent((interval.high - interval.low) / (interval.high + interval.low))
+
+
+def _write_ratio(row: BenchmarkRow) -> str:
+    return f"{row.ratio.value:.2f}" if row.ratio else NOTHING
+
+
+def _write_step(milliseconds: float) -> str:
+    return f"{milliseconds:.2f} ms"
 
 
 def _write_delegated(row: BenchmarkRow) -> str:
@@ -38,6 +54,11 @@ COLUMNS: tuple[tuple[str, Callable[[BenchmarkRow], str]], ...] = (
     ("threads", lambda row: str(row.threads)),
     ("p50", lambda row: _write_latency(row, 50)),
     ("p90", lambda row: _write_latency(row, 90)),
+    ("p99", lambda row: _write_latency(row, 99)),
+    ("±", _write_uncertainty),
+    ("× first", _write_ratio),
+    ("before", lambda row: _write_step(row.steps.preprocess) if row.steps else NOTHING),
+    ("after", lambda row: _write_step(row.steps.postprocess) if row.steps else NOTHING),
     ("top-1", lambda row: _write_share(row, "top1")),
     ("mAP", lambda row: _write_share(row, "map")),
     ("mAP50", lambda row: _write_share(row, "map50")),
@@ -65,11 +86,14 @@ def explain_columns(columns: Iterable[str]) -> list[tuple[str, str]]:
 
 
 LEGEND = (
-    ("p50, p90", "median and 90th percentile of one inference, without image preprocessing"),
+    ("p50, p90, p99", "percentiles of one inference, without image preprocessing"),
+    ("±", "half the 95 % confidence interval of the median, as a share of it"),
+    ("× first", "time as a multiple of the first row's, compared turn by turn"),
+    ("before, after", "resizing and scaling of a 640 x 480 photo; from raw outputs to the answer"),
     ("mAP", "mean average precision of boxes over the overlaps 0.5 to 0.95, as COCO defines it"),
     ("mIoU", "intersection over union of true and predicted pixels, mean of the classes"),
     ("MACs", "multiply-accumulates of convolutions and matrix products"),
-    ("activations", "smallest arena that a greedy planner needs for activations"),
+    ("activations", "arena of activations as TFLite Micro plans it"),
     ("memory", "growth of the process from opening the model to its first answer"),
     (
         "delegated ops",

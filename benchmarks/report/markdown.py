@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgevision.benchmarks.benchmark import OK, BenchmarkReport
+from edgevision.benchmarks.rows import OK, BenchmarkReport
 from edgevision.benchmarks.report.figures import choose_columns, explain_columns
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevision.benchmarks.benchmark import OK, BenchmarkReport, BenchmarkRow
+from edgevision.benchmarks.rows import OK, BenchmarkReport, BenchmarkRow
 from edgevision.benchmarks.report.figures import choose_columns, explain_columns
 from edgevision.benchmarks.report.templates import render_template
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from edgevision.backends import import_backend
-from edgevision.benchmarks.benchmark import BenchmarkReport
+from edgevision.benchmarks.rows import BenchmarkReport
 from edgevision.benchmarks.report.markdown import render_markdown
 from edgevision.benchmarks.report.page import Check, render_page
 from edgevision.outputs import check_writable, write_text

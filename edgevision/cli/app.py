@@ -16,6 +16,7 @@ import typer
 
 from edgevision.cli import (
     benchmark,
+    choose,
     convert,
     demo,
     diagnose,
@@ -59,7 +60,7 @@ def _create_app() -> typer.Typer:
             typer.echo(f"edgevision {__version__}")
             raise typer.Exit
 
-    groups = (networks, train, convert, quantize, measure, diagnose, benchmark, predict)
+    groups = (networks, choose, train, convert, quantize, measure, diagnose, benchmark, predict)
     for group in (*groups, doctor, demo):
         group.register(app)
     return app

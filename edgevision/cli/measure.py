@@ -28,7 +28,7 @@ from edgevision.cli.options import (
 )
 from edgevision.cli.terminal import Terminal, create_table
 from edgevision.specs import Device, Part
-from edgevision.units import format_bytes, format_count, format_percent
+from edgevision.units import NOTHING, format_bytes, format_count, format_percent
 
 
 def register(app: typer.Typer) -> None:
@@ -51,6 +51,9 @@ def profile_target(
     per_layer: Annotated[
         bool, typer.Option("--per-layer", help="Print a row for every operation.")
     ] = False,
+    per_block: Annotated[
+        bool, typer.Option("--per-block", help="Print a row for every block of the network.")
+    ] = False,
 ) -> None:
     """Count MACs, parameters and memory; no training, no image, only Keras files load TensorFlow.
 
@@ -65,27 +68,24 @@ def profile_target(
         num_classes=classes,
         channels=channels,
     ).to_dict()
-    terminal.finish(document, lambda console: _render_profile(console, document, per_layer))
+    terminal.finish(
+        document, lambda console: _render_profile(console, document, per_layer, per_block)
+    )
 
 
-def _render_profile(console: Any, document: dict[str, Any], per_layer: bool) -> None:
+def _render_profile(
+    console: Any, document: dict[str, Any], per_layer: bool, per_block: bool
+) -> None:
     if per_layer:
-        layers = create_table("layer", "op", "output", "MACs", "params", "bytes", left=(0, 1))
-        for layer in document["layers"]:
-            layers.add_row(
-                layer["name"],
-                layer["op"],
-                "x".join(map(str, layer["output_shape"])),
-                "–" if layer["macs"] is None else f"{layer['macs']:,}",
-                f"{layer['params']:,}",
-                f"{layer['output_bytes']:,}",
-            )
-        console.print(layers)
+        _render_layers(console, document["layers"])
+    if per_block:
+        _render_blocks(console, document["blocks"], document["macs"])
     rows = (
         ("MACs", f"{format_count(document['macs'])} ({document['macs']:,})"),
         ("parameters", f"{format_count(document['params'])} ({document['params']:,})"),
         ("file", format_bytes(document["file_bytes"])),
-        ("peak activations", format_bytes(document["peak_activation_bytes"])),
+        ("activations, TFLite Micro", format_bytes(document["arena_bytes"]["tflite_micro"])),
+        ("activations, TFLite", format_bytes(document["arena_bytes"]["tflite"])),
     )
     table = create_table(document["target"], "", left=(0,))
     for row in rows:
@@ -94,6 +94,36 @@ def _render_profile(console: Any, document: dict[str, Any], per_layer: bool) -> 
     if document["uncounted_ops"]:
         names = ", ".join(f"{n} x{c}" for n, c in document["uncounted_ops"].items())
         console.print(f"not counted: {names}", style="dim")
+
+
+def _render_layers(console: Any, layers: list[dict[str, Any]]) -> None:
+    headings = ("layer", "op", "output", "MACs", "params", "bytes", "MACs/byte")
+    table = create_table(*headings, left=(0, 1))
+    for layer in layers:
+        table.add_row(
+            layer["name"],
+            layer["op"],
+            "x".join(map(str, layer["output_shape"])),
+            NOTHING if layer["macs"] is None else f"{layer['macs']:,}",
+            f"{layer['params']:,}",
+            f"{layer['output_bytes']:,}",
+            NOTHING if layer["intensity"] is None else f"{layer['intensity']:.1f}",
+        )
+    console.print(table)
+
+
+def _render_blocks(console: Any, blocks: list[dict[str, Any]], total_macs: int) -> None:
+    table = create_table("block", "ops", "MACs", "share", "params", "largest output", left=(0,))
+    for block in blocks:
+        table.add_row(
+            block["name"],
+            str(block["num_layers"]),
+            f"{block['macs']:,}",
+            format_percent(block["macs"] / max(total_macs, 1)),
+            f"{block['params']:,}",
+            format_bytes(block["peak_bytes"]),
+        )
+    console.print(table)
 
 
 def evaluate_file(

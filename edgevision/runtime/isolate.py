@@ -61,29 +61,35 @@ def run_isolated(
             input=pickle.dumps(call),
             capture_output=True,
             timeout=timeout_s,
-            env={**os.environ, _MARK: "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=child_environment(),
             check=False,
         )
     except subprocess.TimeoutExpired as error:
         reason = f"no answer within {timeout_s:g} s"
-        raise _create_failure(call, reason, error.stderr or b"") from error
+        raise create_failure(call, reason, error.stderr or b"") from error
     if done.returncode != 0:
-        raise _create_failure(call, describe_exit(done.returncode), done.stderr)
+        raise create_failure(call, describe_exit(done.returncode), done.stderr)
     try:
         # Written by our own child on a stream that nothing else can reach.
         kind, content = pickle.loads(done.stdout)
     except (EOFError, pickle.UnpicklingError) as error:
-        raise _create_failure(call, "it ended without an answer", done.stderr) from error
+        raise create_failure(call, "it ended without an answer", done.stderr) from error
     if kind == "error":
-        raise _rebuild_error(*content)
+        raise rebuild_error(*content)
     if kind == "failure":
-        raise _create_failure(call, content, done.stderr)
+        raise create_failure(call, content, done.stderr)
     result: Result = content
     return result
 
 
+def child_environment() -> dict[str, str]:
+    """Return the environment of a child process: the same modules, and a mark that it is one."""
+    path = os.pathsep.join(filter(None, sys.path))
+    return {**os.environ, _MARK: "1", "PYTHONPATH": path}
+
+
 def is_isolated() -> bool:
-    """Tell whether this process is a child of ``run_isolated``, whose crash harms nobody else."""
+    """Tell whether this process is a child of ours, whose crash harms nobody else."""
     return _MARK in os.environ
 
 
@@ -93,19 +99,29 @@ def serve() -> None:
     with os.fdopen(os.dup(1), "wb") as answers:
         os.dup2(2, 1)
         call = pickle.load(sys.stdin.buffer)
-        answers.write(pickle.dumps(_call(*call)))
+        answers.write(pickle.dumps(catch(lambda: _call(*call))))
         answers.flush()
     # Some native libraries crash while they are taken down; the answer is out already.
     sys.stderr.flush()
     os._exit(0)
 
 
-def _call(module: str, name: str, args: tuple[Any, ...]) -> tuple[str, Any]:
+def _call(module: str, name: str, args: tuple[Any, ...]) -> Any:
+    function: Any = importlib.import_module(module)
+    for part in name.split("."):
+        function = getattr(function, part)
+    return function(*args)
+
+
+def catch(call: Callable[[], Any]) -> tuple[str, Any]:
+    """Call in a child process and pack the result, or what went wrong, for its parent.
+
+    Returns:
+        ``value`` and the result; ``error`` and the parts of an error of this package; or
+        ``failure`` and the text of any other.
+    """
     try:
-        function: Any = importlib.import_module(module)
-        for part in name.split("."):
-            function = getattr(function, part)
-        return "value", function(*args)
+        return "value", call()
     except EdgeVisionError as error:
         # Their constructors take keywords, which exceptions do not keep when pickled.
         return "error", (type(error), error.args, vars(error))
@@ -113,7 +129,14 @@ def _call(module: str, name: str, args: tuple[Any, ...]) -> tuple[str, Any]:
         return "failure", f"{type(error).__name__}: {error}"
 
 
-def _create_failure(call: tuple[str, str, Any], reason: str, log: bytes) -> IsolatedCallError:
+def create_failure(call: tuple[Any, ...], reason: str, log: bytes) -> IsolatedCallError:
+    """Return the error for a child process that ended badly.
+
+    Args:
+        call: Module and name of what ran there.
+        reason: How it ended.
+        log: What it wrote to its error stream.
+    """
     error = IsolatedCallError(
         f"{call[1]} did not survive in a process of its own",
         received=reason,
@@ -123,9 +146,10 @@ def _create_failure(call: tuple[str, str, Any], reason: str, log: bytes) -> Isol
     return error
 
 
-def _rebuild_error(
+def rebuild_error(
     kind: type[EdgeVisionError], args: tuple[Any, ...], attributes: dict[str, Any]
 ) -> EdgeVisionError:
+    """Return an error of this package that a child process packed."""
     error = kind.__new__(kind)
     error.args = args
     vars(error).update(attributes)

@@ -75,7 +75,7 @@ def load(
     if len(bare) < len(overrides) and has_postprocess(graph):
         _check_limits(complete_contract(stated, graph, bare).detection, contract.detection)
     session = open_session(path, device=device, threads=threads, gpu_float32=gpu_float32)
-    return _create_predictor(session, contract, graph)
+    return create_predictor(session, contract, graph)
 
 
 def _check_limits(own: Detection | None, wanted: Detection | None) -> None:
@@ -97,10 +97,17 @@ def _check_limits(own: Detection | None, wanted: Detection | None) -> None:
         )
 
 
-def _create_predictor(
+def create_predictor(
     session: Session, contract: Contract, graph: Graph
 ) -> Classifier | Detector | Segmenter:
-    """Import only what the task needs: a device waits for every module."""
+    """Join a session and its contract into what answers for the contract's task.
+
+    Only what the task needs is imported: a device waits for every module.
+
+    Raises:
+        InvalidModelError: Outputs, labels or anchors do not fit the task.
+        UnsupportedOpError: The model has more inputs or outputs than its task takes.
+    """
     if contract.task is Task.DETECT:
         from edgevision.runtime.detect import Detector
 

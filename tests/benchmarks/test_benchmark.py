@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from crashing import crash
+from crashing import FragileStation, crash
 from PIL import Image
 from tiny_models import build_segmenter
 
 from edgevision.benchmarks import latency
 from edgevision.benchmarks.benchmark import BenchmarkReport, benchmark
-from edgevision.benchmarks.environment import describe_environment, find_disturbances
+from edgevision.benchmarks.environment import describe_environment
 from edgevision.benchmarks.report.figures import choose_columns, explain_columns
 from edgevision.benchmarks.report.markdown import render_markdown
 from edgevision.benchmarks.report.page import Check, render_page
@@ -32,7 +32,6 @@ def report(tiny_tflite: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench
             pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(data / name / f"{number}.png")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latency, "WARMUP_SECONDS", 0.01)
         patch.setattr(latency, "BLOCK_SECONDS", 0.002)
         return benchmark(
             [tiny_tflite], devices=("cpu", "edgetpu"), threads=(1,), data=data, seconds=0.01
@@ -73,7 +72,7 @@ def test_missing_device_is_a_row_that_says_so(report: BenchmarkReport) -> None:
 def test_file_that_kills_the_interpreter_is_a_failed_row(
     tiny_tflite: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgevision.benchmarks.benchmark.probe_model", crash)
+    monkeypatch.setattr("edgevision.benchmarks.benchmark.Station", crash)
     rows = benchmark([tiny_tflite], seconds=0.01).to_dict()["rows"]
     assert rows[0]["status"] == "failed"
     assert "SIGSEGV" in rows[0]["reason"]
@@ -93,6 +92,34 @@ def test_software_is_marked_and_not_plotted(report: BenchmarkReport, software: b
     assert row.to_dict()["adapter"]["precision"] == "float16"
     assert row.to_dict()["software"] is software
     assert ("<h2>Latency</h2>" in render_page(report, title="t")) is not software
+
+
+def test_model_that_crashes_while_it_is_timed_leaves_the_others(
+    tiny_tflite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twin = tmp_path / "fragile.tflite"
+    twin.write_bytes(tiny_tflite.read_bytes())
+    monkeypatch.setattr("edgevision.benchmarks.benchmark.Station", FragileStation)
+    rows = benchmark([tiny_tflite, twin], seconds=0.01).to_dict()["rows"]
+    assert [row["status"] for row in rows] == ["ok", "failed"]
+    assert "SIGSEGV" in rows[1]["reason"]
+    assert rows[0]["latency_ms"]["n"] >= 20
+    assert rows[1]["latency_ms"] is None
+
+
+def test_times_around_the_network_are_told_apart(report: BenchmarkReport) -> None:
+    row = report.to_dict()["rows"][0]
+    assert row["steps_ms"]["preprocess"] > 0
+    assert row["steps_ms"]["postprocess"] > 0
+    assert row["open_ms"] > 0
+    assert row["latency_ms"]["first"] > 0
+    assert row["relative"]["value"] == 1
+
+
+def test_conditions_are_noted(report: BenchmarkReport) -> None:
+    conditions = report.to_dict()["conditions"]
+    assert conditions["seconds"] > 0
+    assert {"before", "after"} <= set(conditions)
 
 
 def test_columns_without_figures_are_left_out(report: BenchmarkReport) -> None:
@@ -146,7 +173,6 @@ def test_written_report(report: BenchmarkReport, tmp_path: Path) -> None:
 def test_file_without_accuracy_keeps_its_other_figures(
     tiny_tflite: Path, report: BenchmarkReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latency, "WARMUP_SECONDS", 0.01)
     segmenter = tmp_path / "segmenter.tflite"
     segmenter.write_bytes(build_segmenter())
     rows = benchmark([tiny_tflite, segmenter], data=report.data, seconds=0.01).to_dict()["rows"]
@@ -164,7 +190,6 @@ def test_wrong_data_is_refused_before_anything_runs(tiny_tflite: Path, tmp_path:
 def test_missing_images_of_a_table_can_be_skipped(
     tiny_tflite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(latency, "WARMUP_SECONDS", 0.01)
     Image.new("RGB", (8, 8)).save(tmp_path / "here.png")
     (tmp_path / "labels.csv").write_text("file,label\nhere.png,2\ngone.png,0\n")
     with pytest.raises(DataError, match=r"gone\.png"):
@@ -196,5 +221,3 @@ def test_environment_tells_machine_and_software() -> None:
     facts = describe_environment()
     assert {"time", "system", "machine", "cores", "python", "packages"} <= set(facts)
     assert facts["packages"]["edgevision"]
-    assert find_disturbances({"load": 0.1, "cores": 2}) == ()
-    assert len(find_disturbances({"load": 3, "cores": 2, "temperature_c": 85})) == 2

@@ -1,16 +1,27 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny_graphs import GraphSketch, draw_graph
 
-from edgevision.benchmarks.memory import MemoryPlan, measure_memory, plan_memory
+from edgevision.benchmarks.memory import (
+    PLANNERS,
+    TFLITE,
+    TFLITE_MICRO,
+    MemoryPlan,
+    Planner,
+    measure_memory,
+    plan_memory,
+)
 from edgevision.errors import InvalidConfigError
 from edgevision.graph.graph import Graph
 from edgevision.graph.ops import OpKind
 from edgevision.graph.reader import read_graph
+
+TIGHT = Planner(name="tight", alignment_bytes=1, share_reshapes=True, best_fit=True)
 
 
 def chain(*sizes: int, kind: OpKind = OpKind.SOFTMAX) -> Graph:
@@ -27,16 +38,17 @@ def check_plan(plan: MemoryPlan) -> None:
         together = a.first <= b.last and b.first <= a.last
         apart = a.offset + a.num_bytes <= b.offset or b.offset + b.num_bytes <= a.offset
         assert apart or not together
-    assert all(b.offset % plan.alignment_bytes == 0 for b in plan.buffers)
-    assert max(b.offset + b.num_bytes for b in plan.buffers) == plan.peak_bytes
+    assert all(b.offset % plan.planner.alignment_bytes == 0 for b in plan.buffers)
+    end = max(b.offset + b.num_bytes for b in plan.buffers)
+    assert end <= plan.peak_bytes < end + plan.planner.alignment_bytes
     assert plan.peak_bytes >= plan.lower_bound_bytes
 
 
 @pytest.mark.parametrize("seed", range(40))
-@pytest.mark.parametrize("options", [{}, {"share_reshapes": False, "keep_inputs": True}])
-def test_no_two_living_buffers_overlap(seed: int, options: dict[str, bool]) -> None:
+@pytest.mark.parametrize("planner", PLANNERS, ids=lambda planner: planner.name)
+def test_no_two_living_buffers_overlap(seed: int, planner: Planner) -> None:
     graph = draw_graph(seed, num_ops=5 + seed * 3)
-    plan = plan_memory(graph, alignment_bytes=(1, 16, 64)[seed % 3], **options)
+    plan = plan_memory(graph, replace(planner, alignment_bytes=(1, 16, 64)[seed % 3]))
     check_plan(plan)
     planned = [t for b in plan.buffers for t in (b.tensor, *b.shared)]
     written = {*graph.inputs, *(t for op in graph.ops for t in op.outputs)}
@@ -55,7 +67,7 @@ def test_a_buffer_lives_from_its_writer_to_its_last_reader(seed: int) -> None:
 
 
 def test_a_chain_needs_its_largest_pair() -> None:
-    plan = plan_memory(chain(16, 64, 128, 32), alignment_bytes=16)
+    plan = plan_memory(chain(16, 64, 128, 32))
     assert plan.lower_bound_bytes == 4 * (64 + 128)
     assert plan.peak_bytes == 4 * (64 + 128)
 
@@ -68,21 +80,34 @@ def test_measuring_agrees_with_planning() -> None:
 
 def test_alignment_moves_offsets_and_not_the_bound() -> None:
     graph = chain(3, 5, 3)
-    assert plan_memory(graph, alignment_bytes=1).peak_bytes == 4 * (3 + 5)
-    assert plan_memory(graph, alignment_bytes=64).peak_bytes == 64 + 4 * 3
-    assert plan_memory(graph, alignment_bytes=64).lower_bound_bytes == 4 * (3 + 5)
+    assert plan_memory(graph, TIGHT).peak_bytes == 4 * (3 + 5)
+    aligned = plan_memory(graph, replace(TIGHT, alignment_bytes=64))
+    assert aligned.peak_bytes == 64 + 4 * 3
+    assert aligned.lower_bound_bytes == 4 * (3 + 5)
+
+
+def test_micro_places_equal_sizes_from_the_last_to_the_first() -> None:
+    """The second of two equal buffers is placed first and leaves a gap too small for the first.
+
+    So it is in MLPerf Tiny's person detector, whose arena is a third above the lower bound.
+    """
+    graph = chain(48, 32, 32, 64)
+    plan = plan_memory(graph, TFLITE_MICRO)
+    assert plan.lower_bound_bytes == 4 * (64 + 32)
+    assert [b.offset for b in plan.buffers] == [0, 4 * 96, 4 * 64, 0]
+    assert plan.peak_bytes == 4 * 128
 
 
 def test_inputs_can_be_kept() -> None:
     graph = chain(100, 10, 100, 10)
-    assert plan_memory(graph, alignment_bytes=1).peak_bytes == 4 * 110
-    assert plan_memory(graph, alignment_bytes=1, keep_inputs=True).peak_bytes == 4 * 210
+    assert plan_memory(graph, TIGHT).peak_bytes == 4 * 110
+    assert plan_memory(graph, replace(TIGHT, keep_inputs=True)).peak_bytes == 4 * 210
 
 
 def test_reshapes_share_unless_told_otherwise() -> None:
     graph = chain(64, 64, kind=OpKind.RESHAPE)
-    assert plan_memory(graph).peak_bytes == 4 * 64
-    assert plan_memory(graph, share_reshapes=False).peak_bytes == 4 * 128
+    assert plan_memory(graph, TFLITE).peak_bytes == 4 * 64
+    assert plan_memory(graph, TFLITE_MICRO).peak_bytes == 4 * 128
 
 
 def test_weights_unpacked_at_load_time_are_no_activations() -> None:
@@ -90,7 +115,7 @@ def test_weights_unpacked_at_load_time_are_no_activations() -> None:
     x, y, full = sketch.tensor(1, 6), sketch.tensor(1, 5), sketch.tensor(5, 6)
     sketch.op(OpKind.DEQUANTIZE, [sketch.weight(5, 6, dtype="float16")], [full])
     sketch.op(OpKind.FULLY_CONNECTED, [x, full], [y])
-    assert plan_memory(sketch.graph([x], [y]), alignment_bytes=4).peak_bytes == 4 * (6 + 5)
+    assert plan_memory(sketch.graph([x], [y]), TIGHT).peak_bytes == 4 * (6 + 5)
 
 
 def test_what_converters_fold_takes_no_memory_in_a_network() -> None:
@@ -137,7 +162,7 @@ def test_an_empty_graph_needs_nothing() -> None:
 
 def test_alignment_must_be_positive() -> None:
     with pytest.raises(InvalidConfigError, match="alignment_bytes=0"):
-        plan_memory(chain(1, 1), alignment_bytes=0)
+        replace(TFLITE, alignment_bytes=0)
 
 
 def test_agrees_with_the_arena_of_the_interpreter(real_data: Path) -> None:
@@ -155,7 +180,7 @@ def test_agrees_with_the_arena_of_the_interpreter(real_data: Path) -> None:
             str(path), experimental_op_resolver_type=reference, num_threads=1
         )
         interpreter.allocate_tensors()
-        plan = plan_memory(graph, keep_inputs=True)
+        plan = plan_memory(graph, TFLITE)
         views = [interpreter.tensor(b.tensor)() for b in plan.buffers]
         starts = [v.__array_interface__["data"][0] for v in views]
         ends = [start + v.nbytes for start, v in zip(starts, views, strict=True)]

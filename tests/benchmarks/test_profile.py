@@ -47,6 +47,31 @@ def test_layers_add_up(tiny_tflite: Path) -> None:
     assert result.layers[-1].macs is None
 
 
+def test_bytes_that_move_and_macs_per_byte(tiny_tflite: Path) -> None:
+    first, *_, last = profile(tiny_tflite).layers
+    weights = 4 * (4 * 3 * 3 * 3 + 4)
+    assert first.moved_bytes == 4 * 8 * 8 * 3 + weights + 4 * 4 * 4 * 4
+    assert first.intensity == pytest.approx((first.macs or 0) / first.moved_bytes)
+    assert last.intensity is None
+
+
+def test_blocks_add_up() -> None:
+    result = profile("mobilenet_v2", alpha=0.35, input_size=96)
+    blocks = result.group_blocks()
+    assert [b.name for b in blocks[:2]] == ["stem", "block_0"]
+    assert sum(b.macs for b in blocks) == result.macs
+    assert sum(b.params for b in blocks) == result.params
+    assert sum(b.num_layers for b in blocks) == len(result.layers)
+
+
+def test_arena_of_each_planner(tiny_tflite: Path) -> None:
+    result = profile(tiny_tflite)
+    arenas = result.to_dict()["arena_bytes"]
+    assert set(arenas) == {"tflite", "tflite_micro"}
+    assert arenas["tflite_micro"] == result.peak_activation_bytes
+    assert arenas["tflite"] >= result.activation_lower_bound_bytes
+
+
 def test_float16_weights_change_neither_counts_nor_memory(
     tiny_tflite: Path, tmp_path: Path
 ) -> None:

@@ -11,8 +11,8 @@ import pytest
 from edgevision.errors import DelegateError, InvalidConfigError, InvalidModelError
 from edgevision.runtime.isolate import (
     IsolatedCallError,
-    _rebuild_error,
     describe_exit,
+    rebuild_error,
     run_isolated,
 )
 from edgevision.specs import Device, parse_choice
@@ -50,7 +50,7 @@ def test_own_errors_arrive_whole():
 
 def test_errors_with_more_arguments_are_rebuilt():
     error = DelegateError("no library", device="gpu", remedy="install it")
-    rebuilt = _rebuild_error(type(error), error.args, vars(error))
+    rebuilt = rebuild_error(type(error), error.args, vars(error))
     assert (str(rebuilt), rebuilt.device) == (str(error), "gpu")
 
 
