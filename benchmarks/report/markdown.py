@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edgevision.benchmarks.rows import OK, BenchmarkReport
 from edgevision.benchmarks.report.figures import choose_columns, explain_columns
+from edgevision.benchmarks.rows import OK, BenchmarkReport
 
 
 def render_markdown(report: BenchmarkReport, *, title: str) -> str:

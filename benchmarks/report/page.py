@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevision.benchmarks.rows import OK, BenchmarkReport, BenchmarkRow
 from edgevision.benchmarks.report.figures import choose_columns, explain_columns
 from edgevision.benchmarks.report.templates import render_template
+from edgevision.benchmarks.rows import OK, BenchmarkReport, BenchmarkRow
 
 HISTOGRAM_BINS = 32
 TEMPLATE = "report.html"

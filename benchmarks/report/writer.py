@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from edgevision.backends import import_backend
-from edgevision.benchmarks.rows import BenchmarkReport
 from edgevision.benchmarks.report.markdown import render_markdown
 from edgevision.benchmarks.report.page import Check, render_page
+from edgevision.benchmarks.rows import BenchmarkReport
 from edgevision.outputs import check_writable, write_text
 
 

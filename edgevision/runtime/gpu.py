@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from edgevision.errors import DelegateError, UnsupportedOpError, summarize
+from edgevision.graph.params import find_unpacking
+from edgevision.graph.tflite import read_tflite
 from edgevision.runtime.gpu_log import (
     FLOAT16,
     FLOAT32,
@@ -301,7 +303,8 @@ def _describe_model(path: Path) -> tuple[_Specs, _Specs, int]:
             received=f"{path}: {odd.name!r} is {odd.dtype}",
             remedy="run it with device=cpu",
         )
-    return inputs, outputs, len(interpreter._get_ops_details())
+    graph = read_tflite(path)
+    return inputs, outputs, len(graph.ops) - len(find_unpacking(graph))
 
 
 def _open_model(

@@ -66,13 +66,23 @@ def test_counts_and_reasons_of_a_split_model():
     counts = (
         "63 operations will run on the GPU, and the remaining 1 operations will run on the CPU."
     )
-    report = read(SWIFTSHADER + REFUSED.format(counts=counts) + STARTED)
+    report = read(SWIFTSHADER + REFUSED.format(counts=counts) + STARTED, total_ops=63 + 1)
     assert (report.delegated_ops, report.total_ops) == (63, 63 + 1)
     assert report.refusals == (
         ("CUSTOM:TFLite_Detection_PostProcess", "a custom op"),
         ("RESHAPE", "Expected 1 runtime input tensor(s), but node has 2 runtime input(s)"),
         ("SQUEEZE", "Operation is not supported"),
     )
+
+
+def test_unpacking_of_weights_is_no_refusal():
+    """Float16 weights are unpacked once; the log lists that with an empty reason."""
+    counts = "29 operations will run on the GPU, and the remaining 30 will run on the CPU."
+    lines = f"DEQUANTIZE: \nSQUEEZE: Operation is not supported.\n{counts}\n"
+    log = SWIFTSHADER + REFUSED.partition("\n")[0] + "\n" + lines + STARTED
+    report = read(log, total_ops=59 - 28)
+    assert (report.delegated_ops, report.total_ops) == (29, 31)
+    assert report.refusals == (("SQUEEZE", "Operation is not supported"),)
 
 
 def test_a_model_of_which_nothing_runs_is_an_error():
