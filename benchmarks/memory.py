@@ -166,7 +166,7 @@ def _find_lifetimes(graph: Graph, planner: Planner) -> list[Span]:
     """Return one span per buffer, in the order of first use."""
     end = max(len(graph.ops) - 1, 0)
     tensors = graph.tensors
-    constants = _find_constants(graph)
+    constants = find_constants(graph)
     shared = _find_shared(graph, share_reshapes=planner.share_reshapes)
     owner: dict[int, Span] = {}
     spans = []
@@ -191,7 +191,7 @@ def _find_lifetimes(graph: Graph, planner: Planner) -> list[Span]:
     return [span for span in spans if span.num_bytes > 0]
 
 
-def _find_constants(graph: Graph) -> set[int]:
+def find_constants(graph: Graph) -> set[int]:
     """Return constants and what is computed from constants alone, with -1 for absent tensors."""
     found = {t.index for t in graph.constants}
     found.add(-1)

@@ -83,10 +83,11 @@ def make_inputs(session: Session, *, seed: int = 0) -> dict[str, np.ndarray[Any,
         64 bits, which are indices or flags rather than pixels).
     """
     rng = np.random.default_rng(seed)
-    return {spec.name: _make_input(spec, rng) for spec in session.inputs}
+    return {spec.name: draw_values(spec, rng) for spec in session.inputs}
 
 
-def _make_input(spec: TensorSpec, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+def draw_values(spec: TensorSpec, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    """Draw values for one input, as ``make_inputs`` does."""
     shape = tuple(max(1, size) for size in spec.shape)
     dtype = np.dtype(spec.dtype)
     if dtype.kind == "f":

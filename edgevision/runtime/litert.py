@@ -98,12 +98,20 @@ class LiteRtSession:
             InvalidConfigError: A name, shape or dtype does not match ``inputs``.
             InvalidModelError: The interpreter fails on this model.
         """
-        check_inputs(self._input_specs, inputs)
-        for name, array in inputs.items():
-            self._interpreter.set_tensor(self._input_indices[name], array)
+        self.set_inputs(inputs)
         self.invoke()
         get = self._interpreter.get_tensor
         return {spec.name: get(index) for index, spec in self._outputs.items()}
+
+    def set_inputs(self, inputs: Mapping[str, Array]) -> None:
+        """Copy inputs into the interpreter, for ``invoke``.
+
+        Raises:
+            InvalidConfigError: A name, shape or dtype does not match ``inputs``.
+        """
+        check_inputs(self._input_specs, inputs)
+        for name, array in inputs.items():
+            self._interpreter.set_tensor(self._input_indices[name], array)
 
     def invoke(self) -> None:
         """Run again on the inputs already set (for timing)."""
