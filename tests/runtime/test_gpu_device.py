@@ -48,7 +48,7 @@ def test_small_models_answer_like_the_cpu(name):
 
 
 def test_small_int8_model_answers_like_the_cpu():
-    assert compare(MODELS / "int8.tflite") <= MAX_INT8_STEPS
+    assert compare(MODELS / "int8.tflite", gpu_float32=True) <= MAX_INT8_STEPS
 
 
 def _perturb(model):
@@ -101,7 +101,7 @@ def test_networks_in_float32_answer_like_the_cpu(network, monkeypatch):
 
 def test_int8_networks_answer_like_the_cpu(network, monkeypatch):
     monkeypatch.setenv("EDGEVISION_ISOLATED", "1")
-    assert compare(network / "int8.tflite") <= MAX_INT8_STEPS
+    assert compare(network / "int8.tflite", gpu_float32=True) <= MAX_INT8_STEPS
 
 
 def test_suppression_of_boxes_stays_on_the_cpu_and_says_so():

@@ -92,5 +92,6 @@ def test_rows_tell_the_adapter(tiny_tflite: Path, gpu) -> None:
     assert document["adapter"]["name"] == gpu.name
     assert document["adapter"]["precision"] == "float32"
     assert document["software"] is gpu.software
+    assert (document["relative"] is None) is gpu.software
     assert document["delegated_ops"] == document["total_ops"]
     assert document["run_time_ms"]["first_ms"] > 0
