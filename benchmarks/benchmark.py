@@ -178,11 +178,13 @@ def _add_latencies(
     found = dict(
         zip(runnable, measure_latencies(stations, seconds=seconds, progress=progress), strict=True)
     )
-    reference = next((x for x in found.values() if isinstance(x, Latency)), None)
+    # The times of a program that imitates a GPU are compared with nothing.
+    ranked = {i: x for i, x in found.items() if isinstance(x, Latency) and not rows[i].software}
+    reference = next(iter(ranked.values()), None)
     timed = list(rows)
     for i, result in found.items():
         if isinstance(result, Latency):
-            ratio = compare_latencies(result, reference) if reference else None
+            ratio = compare_latencies(result, reference) if reference and i in ranked else None
             timed[i] = replace(rows[i], latency=result, ratio=ratio)
         else:
             timed[i] = replace(rows[i], status=FAILED, reason=str(result))

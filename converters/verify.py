@@ -24,7 +24,7 @@ from edgevision.runtime.classify import Classifier
 from edgevision.runtime.detect import Detector
 from edgevision.runtime.evaluation import find_part, read_data
 from edgevision.runtime.segment import Segmenter
-from edgevision.specs import Progress, Task
+from edgevision.specs import Device, Progress, Task
 
 __all__ = ["VerificationResult", "verify"]
 
@@ -34,6 +34,8 @@ def verify(
     candidate: str | Path,
     *,
     data: str | Path,
+    device: Device | str = Device.CPU,
+    gpu_float32: bool = False,
     min_agreement: float | None = None,
     limit: int | None = None,
     skip_broken: bool = False,
@@ -50,6 +52,9 @@ def verify(
         candidate: The model to check.
         data: Folder; every image below it is used. For detectors and segmenters, boxes or masks
             that ``evaluate`` would read are used too, and then the part of them that it would.
+        device: Where the candidate runs; the reference runs on the CPU. With the same file twice
+            this tells whether a device gives the same answers.
+        gpu_float32: Whether a GPU computes in float32 where it would take float16.
         min_agreement: Smallest share of equal answers, 0 to 1: images with the same best class,
             boxes (F1), or pixels.
         limit: Use this many images at the most, evenly spaced through the folder.
@@ -66,10 +71,11 @@ def verify(
             is out of range.
         UnsupportedOpError: A model has more inputs or outputs than its task takes.
         DataError: There is no image, or one is broken (it is named), or all of them are.
+        DelegateError: The device can not be used.
         BackendUnavailableError: Detectors are compared on annotated images without pycocotools.
     """
     _check_options(min_agreement, limit)
-    sides = open_sides(Path(reference), Path(candidate))
+    sides = open_sides(Path(reference), Path(candidate), device=device, gpu_float32=gpu_float32)
     models = (sides[0].create(), sides[1].create())
     check_same_classes(sides, models)
     truth = _read_truth(models[0], data, limit, skip_broken=skip_broken)

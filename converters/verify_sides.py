@@ -16,7 +16,7 @@ from edgevision.converters.convert import detect_source
 from edgevision.converters.parity import Runner
 from edgevision.data.ahead import map_ahead
 from edgevision.data.images import decode_image
-from edgevision.errors import DataError, InvalidConfigError
+from edgevision.errors import DataError, DelegateError, InvalidConfigError
 from edgevision.graph.contracts import complete_contract, read_contract
 from edgevision.graph.graph import Graph
 from edgevision.graph.reader import read_graph
@@ -25,7 +25,7 @@ from edgevision.runtime.detect import Detector
 from edgevision.runtime.segment import Segmenter
 from edgevision.runtime.session import Session
 from edgevision.runtime.sessions import open_session
-from edgevision.specs import ModelFormat, Progress, Task
+from edgevision.specs import Device, ModelFormat, Progress, Task, parse_choice
 from edgevision.threads import count_cores
 
 Predictor = Classifier | Detector | Segmenter
@@ -68,15 +68,30 @@ class Side:
         return Classifier(session, self.contract)
 
 
-def open_sides(reference: Path, candidate: Path) -> tuple[Side, Side]:
+def open_sides(
+    reference: Path,
+    candidate: Path,
+    *,
+    device: Device | str = Device.CPU,
+    gpu_float32: bool = False,
+) -> tuple[Side, Side]:
     """Open both models; a file without a contract borrows the other's.
 
+    Args:
+        reference: Runs on the CPU.
+        candidate: Runs on ``device``.
+        device: Where the candidate runs.
+        gpu_float32: Whether a GPU computes in float32 where it would take float16.
+
     Raises:
+        DelegateError: The device can not be used, or the candidate is no file for devices.
         MissingFileError: A file does not exist.
         InvalidModelError: A file is not a whole model.
         InvalidConfigError: The two are of different tasks.
     """
-    sides = _share_contract(_open_side(reference), _open_side(candidate))
+    sides = _share_contract(
+        _open_side(reference), _open_side(candidate, device=device, gpu_float32=gpu_float32)
+    )
     tasks = [side.contract.task for side in sides]
     if tasks[0] is not tasks[1]:
         raise InvalidConfigError(
@@ -171,13 +186,20 @@ def compare_contracts(reference: Side, candidate: Side) -> Iterator[str]:
         yield "neither file carries a contract; preprocessing was assumed"
 
 
-def _open_side(path: Path) -> Side:
+def _open_side(path: Path, *, device: Device | str = Device.CPU, gpu_float32: bool = False) -> Side:
+    chosen = parse_choice(Device, device, "device")
     if detect_source(path) not in _RUNNABLE:
+        if chosen is not Device.CPU:
+            raise DelegateError(
+                f"only .tflite files run on such a device, not {path}",
+                device=chosen,
+                remedy="convert it with `edgevision convert`",
+            )
         return _open_keras(path)
     graph, stated = read_graph(path), read_contract(path)
     return Side(
         path=path,
-        runner=open_session(path),
+        runner=open_session(path, device=chosen, gpu_float32=gpu_float32),
         contract=complete_contract(stated, graph, {}),
         carried=stated is not None,
         graph=graph,

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from typing import BinaryIO
 
 _STDOUT, _STDERR = 1, 2
@@ -120,7 +121,7 @@ def _mute() -> None:
     if saved is None:
         return
     sys.stderr = open(saved, "w", closefd=False)  # noqa: SIM115 - stays open to the end
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, no path
+    with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), _STDERR)
 
 

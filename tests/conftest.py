@@ -4,6 +4,7 @@ import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +39,26 @@ def real_data() -> Path:
     if not path.is_dir():
         pytest.fail(f"EDGEVISION_TEST_DATA names no folder: {path}")
     return path
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which Vulkan finds no driver, whatever is installed here."""
+    monkeypatch.setenv("VK_ICD_FILENAMES", "/nowhere.json")
+    monkeypatch.setenv("VK_DRIVER_FILES", "/nowhere.json")
+
+
+@pytest.fixture(scope="session")
+def gpu() -> Any:
+    """The adapter that Vulkan offers, where EDGEVISION_TEST_GPU asks for it to be tested."""
+    if not os.environ.get("EDGEVISION_TEST_GPU"):
+        pytest.skip("EDGEVISION_TEST_GPU is not set: nothing is run on a GPU")
+    from edgevision.runtime.gpu_adapter import find_gpu_parts
+
+    found = find_gpu_parts()
+    if found.adapter is None:
+        pytest.fail(f"EDGEVISION_TEST_GPU is set, but there is no GPU: {found.trouble}")
+    return found.adapter
 
 
 @pytest.fixture(scope="session")

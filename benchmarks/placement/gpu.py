@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from edgevision.errors import EdgeVisionError
 from edgevision.graph.flatbuffer import extract_part
 from edgevision.graph.graph import Graph, Op
+from edgevision.graph.params import find_unpacking
 from edgevision.graph.reader import read_graph
 from edgevision.runtime.gpu import GpuSession
 from edgevision.runtime.gpu_log import GpuReport
@@ -87,11 +88,13 @@ def find_partition(graph: Graph, refused: Collection[int]) -> frozenset[int]:
         refused: Indices of the operations that the accelerator does not support.
 
     Returns:
-        Indices of the largest supported group, of equal ones the first.
+        Indices of the largest supported group, of equal ones the first; without operations that
+        unpack weights, which are no work at all when the model runs.
     """
     groups: list[tuple[bool, list[int]]] = []
-    waiting = [op.index for op in graph.ops]
-    missing = {t for op in graph.ops for t in op.outputs}
+    unpacking = find_unpacking(graph)
+    waiting = [op.index for op in graph.ops if op.index not in unpacking]
+    missing = {t for index in waiting for t in graph.ops[index].outputs}
     while waiting:
         kind, members = None, []
         for index in _gather(graph, waiting, missing):
@@ -105,8 +108,11 @@ def find_partition(graph: Graph, refused: Collection[int]) -> frozenset[int]:
         gathered = set(members)
         waiting = [index for index in waiting if index not in gathered]
         groups.append((bool(kind), members))
-    supported = (members for kind, members in groups if kind)
-    return frozenset(max(supported, key=len, default=[]))
+    largest: list[int] = []
+    for kind, members in groups:
+        if kind and len(members) > len(largest):
+            largest = members
+    return frozenset(largest)
 
 
 def _gather(graph: Graph, waiting: Sequence[int], missing: set[int]) -> Iterator[int]:
@@ -146,15 +152,20 @@ def give_reasons(
     said: dict[str, list[str]] = {}
     for op, reason in report.refusals:
         said.setdefault(op, []).append(reason)
+    unpacking = find_unpacking(graph)
     texts = {name: "; ".join(reasons) for name, reasons in said.items()}
     return tuple(
         ""
-        if op.index in taken
+        if op.index in taken or (op.index in unpacking and _is_read_by(graph, op, taken))
         else f"the GPU refuses it: {texts[op.name]}"
         if op.index in refused
         else _explain_position(graph, op, refused)
         for op in graph.ops
     )
+
+
+def _is_read_by(graph: Graph, op: Op, taken: Collection[int]) -> bool:
+    return any(reader in taken for t in op.outputs for reader in graph.consumers.get(t, ()))
 
 
 def _explain_position(graph: Graph, op: Op, refused: Collection[int]) -> str:

@@ -86,7 +86,6 @@ def explain_columns(columns: Iterable[str]) -> list[tuple[str, str]]:
 
 
 LEGEND = (
-    ("device", "(software): a program on the CPU imitates the GPU; its latency is not plotted"),
     ("p50, p90, p99", "percentiles of one inference, without image preprocessing"),
     ("±", "half the 95 % confidence interval of the median, as a share of it"),
     ("× first", "time as a multiple of the first row's, compared turn by turn"),
@@ -99,5 +98,10 @@ LEGEND = (
     (
         "delegated ops",
         "operations that a delegate such as XNNPACK took, and in how many partitions",
+    ),
+    (
+        "adapter",
+        "the GPU that ran and in what it computed; (software) is a program on the CPU that "
+        "imitates one: its latency says nothing and is not plotted",
     ),
 )

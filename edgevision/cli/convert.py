@@ -11,6 +11,7 @@ import typer
 from edgevision.cli.command import EXIT_DONE, EXIT_GATE, command
 from edgevision.cli.options import (
     CropFraction,
+    GpuFloat32,
     InputSize,
     LabelsFile,
     Mean,
@@ -23,7 +24,7 @@ from edgevision.cli.options import (
     parse_values,
 )
 from edgevision.cli.terminal import Terminal, create_table
-from edgevision.specs import Heads, Layout, Precision
+from edgevision.specs import Device, Heads, Layout, Precision
 from edgevision.units import NOTHING, format_bytes, format_percent
 
 
@@ -170,6 +171,10 @@ def verify_models(
     data: Annotated[
         Path, typer.Option("--data", help="Folder of images; boxes and masks are used where known.")
     ],
+    device: Annotated[
+        Device, typer.Option("--device", help="Where the candidate runs; the reference: cpu.")
+    ] = Device.CPU,
+    gpu_float32: GpuFloat32 = False,
     min_agreement: Annotated[
         float | None,
         typer.Option(
@@ -192,6 +197,8 @@ def verify_models(
             reference,
             candidate,
             data=data,
+            device=device,
+            gpu_float32=gpu_float32,
             min_agreement=min_agreement,
             limit=limit,
             skip_broken=skip_broken,

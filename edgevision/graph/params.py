@@ -55,6 +55,18 @@ def count_params(graph: Graph) -> ParamCount:
     return ParamCount(total=total, trainable=None if deployed else trainable, per_op=per_op)
 
 
+def find_unpacking(graph: Graph) -> frozenset[int]:
+    """Find the operations that only unpack stored weights: ``DEQUANTIZE`` of a constant.
+
+    Delegates take them for part of the weight and do their work once.
+    """
+    return frozenset(
+        op.index
+        for op in graph.ops
+        if op.kind is OpKind.DEQUANTIZE and all(t.constant for t in graph.op_inputs(op))
+    )
+
+
 # Positions of the inputs that hold weights, by kind; None means every constant input.
 _WEIGHT_POSITIONS: Mapping[OpKind, tuple[int, ...] | None] = {
     OpKind.CONV_2D: (1, 2),

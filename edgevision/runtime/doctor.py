@@ -1,6 +1,7 @@
 """What is installed on this machine, what is missing, and how to get it.
 
-Only looks: nothing heavy is imported, no device is opened and no model is run.
+Only looks: nothing heavy is imported. The GPU alone is opened, in a process of its own, because
+nothing else tells whether its driver works.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from edgevision.runtime.gpu_adapter import GpuParts, find_gpu_parts
 from edgevision.threads import count_cores, resolve_threads
 
 _MIN_FREE_BYTES = 1 << 30
@@ -212,23 +214,46 @@ def _read_cpu_flags() -> list[str]:
 
 
 def _inspect_gpu() -> list[Part]:
-    later = "the GPU comes with a later version"
     library = _find_gpu_library()
-    vulkan = ctypes.util.find_library("vulkan") or ""
+    # Without the library nothing of it can be asked; the loader is looked for all the same.
+    found = find_gpu_parts()
+    no_package = "ai-edge-litert has it on Linux (x86-64, aarch64) and Windows"
+    needs_loader = platform.system() == "Linux"
+    no_loader = Status.MISSING if needs_loader else Status.UNSUPPORTED
     return [
         Part(
             name="gpu accelerator library",
-            status=Status.UNSUPPORTED if library else Status.MISSING,
+            status=Status.OK if library else Status.MISSING,
             version=library,
-            remedy=later if library else f"ai-edge-litert carries it on some systems; {later}",
+            remedy="" if library else no_package,
         ),
         Part(
             name="vulkan loader (for the GPU)",
-            status=Status.OK if vulkan else Status.MISSING,
-            version=vulkan,
-            remedy="" if vulkan else f"Debian: apt install libvulkan1; {later}",
+            status=Status.OK if found.loader else no_loader,
+            version=found.loader,
+            remedy=""
+            if found.loader
+            else "Debian or Ubuntu: apt install libvulkan1"
+            if needs_loader
+            else "not needed on this system",
         ),
+        _describe_adapter(found),
     ]
+
+
+def _describe_adapter(found: GpuParts) -> Part:
+    name, adapter = "gpu", found.adapter
+    if adapter is None:
+        remedy = f"{found.trouble}: {found.remedy}"
+        return Part(name=name, status=Status.MISSING, remedy=remedy)
+    return Part(
+        name=name,
+        status=Status.OK,
+        version=f"{adapter.name} ({adapter.kind}, {adapter.api}), {adapter.precision} by default",
+        remedy="a program on the CPU, for checks only: install the driver of a real GPU"
+        if adapter.software
+        else "",
+    )
 
 
 def _find_gpu_library() -> str:

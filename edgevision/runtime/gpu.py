@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from edgevision.errors import DelegateError, UnsupportedOpError, summarize
+from edgevision.graph.params import find_unpacking
+from edgevision.graph.tflite import read_tflite
 from edgevision.runtime.gpu_log import (
     FLOAT16,
     FLOAT32,
@@ -28,7 +30,7 @@ from edgevision.runtime.gpu_log import (
 from edgevision.runtime.inputs import check_inputs
 from edgevision.runtime.isolate import IsolatedCallError, is_isolated, run_isolated
 from edgevision.runtime.litert import MAIN_SIGNATURE, describe_tensors, open_bare_interpreter
-from edgevision.runtime.session import Placement, RunTime
+from edgevision.runtime.session import Adapter, Placement, RunTime
 from edgevision.specs import Device, TensorSpec
 from edgevision.streams import NativeText, mute_exit, read_native_output
 from edgevision.threads import resolve_threads
@@ -72,9 +74,11 @@ class GpuSession:
         inputs, outputs, total_ops = _describe_model(self.path)
         if not is_isolated():
             probe_gpu(self.path, threads=self.threads, float32=float32)
-        precision = FLOAT32 if float32 else find_default_precision()
+        precision = FLOAT32 if float32 else find_adapter().precision
+        start = time.perf_counter()
         opened = _open_model(self.path, self.threads, float32, (inputs, outputs))
         self.report: GpuReport = read_report(opened.log, total_ops=total_ops, precision=precision)
+        self._open_ms, self._first_ms = (time.perf_counter() - start) * 1e3, 0.0
         self._opened = opened
         self._started = False
         # Destroying the model writes to the terminal, also when Python ends.
@@ -130,7 +134,12 @@ class GpuSession:
         submitted = time.perf_counter()
         self._read()
         end = time.perf_counter()
-        return RunTime(submit_ms=(submitted - start) * 1e3, read_ms=(end - submitted) * 1e3)
+        return RunTime(
+            open_ms=self._open_ms,
+            first_ms=self._first_ms,
+            submit_ms=(submitted - start) * 1e3,
+            read_ms=(end - submitted) * 1e3,
+        )
 
     def placement(self) -> Placement:
         """Tell how many operations the GPU took; the rest runs on the CPU."""
@@ -160,6 +169,7 @@ class GpuSession:
     def _start(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run for the first time: shaders are compiled now, and failures told in the log only."""
         said = NativeText()
+        start = time.perf_counter()
         try:
             with read_native_output() as said:
                 self._write(inputs)
@@ -167,6 +177,7 @@ class GpuSession:
                 outputs = self._read()
         except (*_FAILURES, DelegateError) as error:
             raise explain_failure(said.text, received=summarize(error)) from error
+        self._first_ms = (time.perf_counter() - start) * 1e3
         self._started = True
         return outputs
 
@@ -229,13 +240,11 @@ def _run_once(path: str, threads: int, float32: bool) -> GpuReport:
 
 
 @cache
-def find_default_precision() -> str:
-    """Tell in what the GPU computes when nothing is demanded: no interface says so.
+def find_adapter() -> Adapter:
+    """Find the GPU that runs models, and in what it computes when nothing is demanded.
 
-    A model adds 2^-12 to 1 + 2^-12: in float16 nothing is left of either.
-
-    Returns:
-        ``float32`` or ``float16``.
+    No interface tells the precision. A model adds 2^-12 to 1 + 2^-12: in float16 nothing is left
+    of either.
 
     Raises:
         DelegateError: There is no GPU.
@@ -248,7 +257,8 @@ def find_default_precision() -> str:
         result = opened.targets[0].read(4, np.float32)
     _destroy(opened)
     exact = bool(np.all(result == np.float32(1 + 2 * _EPSILON)))
-    return FLOAT32 if exact else FLOAT16
+    precision = FLOAT32 if exact else FLOAT16
+    return read_report(opened.log, total_ops=1, precision=precision).adapter
 
 
 def _build_adder() -> bytes:
@@ -293,7 +303,8 @@ def _describe_model(path: Path) -> tuple[_Specs, _Specs, int]:
             received=f"{path}: {odd.name!r} is {odd.dtype}",
             remedy="run it with device=cpu",
         )
-    return inputs, outputs, len(interpreter._get_ops_details())
+    graph = read_tflite(path)
+    return inputs, outputs, len(graph.ops) - len(find_unpacking(graph))
 
 
 def _open_model(

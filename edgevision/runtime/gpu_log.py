@@ -19,7 +19,7 @@ _ADAPTER = re.compile(r"Selected adapter: (?P<name>.*?), arch=.*?, vendor=.*?, (
 _COUNTS = re.compile(
     r"(?P<gpu>\d+|No) operations will run on the GPU, and (?:the remaining|all) (?P<cpu>\d+)"
 )
-_REFUSAL = re.compile(r"^(?P<op>[A-Z][A-Z0-9_]*(?: \S+)?): (?P<reason>.+)$")
+_REFUSAL = re.compile(r"^(?P<op>[A-Z][A-Z0-9_]*(?: \S+)?):(?P<reason>.*)$")
 _REFUSALS_START = "Following operations are not supported by GPU delegate"
 _LOADED, _STARTED = "Dynamically loaded GPU accelerator", "-based API from graph"
 # Kinds of adapter that are no GPU, whatever the spelling of a later version.
@@ -68,7 +68,7 @@ class GpuReport:
     Attributes:
         adapter: The GPU, or the program that imitates one.
         delegated_ops: Operations that it took.
-        total_ops: Operations that it was offered.
+        total_ops: Operations of the file, without those that unpack float16 weights.
         refusals: For each kind of operation that it refused, name and reason, in its own words.
     """
 
@@ -86,7 +86,8 @@ def read_report(log: str, *, total_ops: int, precision: str) -> GpuReport:
 
     Args:
         log: What was written while the model was opened.
-        total_ops: Operations of the file; the log gives their number only where some are refused.
+        total_ops: Operations of the file, without those that unpack weights: the accelerator does
+            that once, while it opens the model, and says that they stay on the CPU.
         precision: What the adapter computes in.
 
     Raises:
@@ -109,23 +110,22 @@ def read_report(log: str, *, total_ops: int, precision: str) -> GpuReport:
             device=Device.GPU,
             remedy="run it with device=cpu",
         )
-    delegated = int(counts["gpu"])
     return GpuReport(
         adapter=adapter,
-        delegated_ops=delegated,
-        total_ops=delegated + int(counts["cpu"]),
+        delegated_ops=int(counts["gpu"]),
+        total_ops=total_ops,
         refusals=refusals,
     )
 
 
 def read_refusals(log: str) -> tuple[tuple[str, str], ...]:
-    """Read the list of operations that the accelerator does not support.
+    r"""Read the list of operations that the accelerator does not support.
 
     Returns:
         Name of the operation as in a ``.tflite`` file, and the reason in the log's words.
 
-    >>> read_refusals("ERROR: Following operations are not supported by GPU delegate:\\n"
-    ...     "SHAPE: Operation is not supported.\\n1 operations will run on the GPU, and ...")
+    >>> read_refusals("ERROR: Following operations are not supported by GPU delegate:\n"
+    ...     "SHAPE: Operation is not supported.\n1 operations will run on the GPU, and ...")
     (('SHAPE', 'Operation is not supported'),)
     """
     refusals: list[tuple[str, str]] = []
@@ -136,8 +136,10 @@ def read_refusals(log: str) -> tuple[tuple[str, str], ...]:
             break
         name, _, custom = found["op"].partition(" ")
         name = f"CUSTOM:{custom}" if custom else name
-        reason = found["reason"].rstrip(".")
-        refusals.append((name, "a custom op" if reason == custom else reason))
+        reason = found["reason"].strip().rstrip(".")
+        if reason or name != "DEQUANTIZE":  # that one unpacks float16 weights, which is done
+            reason = "a custom op" if reason and reason == custom else reason
+            refusals.append((name, reason or "it gives no reason"))
     return tuple(refusals)
 
 
@@ -157,8 +159,8 @@ def explain_failure(log: str, *, received: str = "") -> DelegateError:
     for pattern, what, remedy in _CAUSES:
         found = re.search(pattern, log)
         if found is not None:
-            what = what.format(**found.groupdict())
-            return DelegateError(what, device=Device.GPU, remedy=remedy)
+            told = what.format(**found.groupdict())
+            return DelegateError(told, device=Device.GPU, remedy=remedy)
     said = [line.partition("ERROR: ")[2] for line in log.splitlines() if "ERROR: " in line]
     known = ": ".join(filter(None, ("the GPU does not run this model", *(said[-2:] or [received]))))
     return DelegateError(known, device=Device.GPU, remedy="run it with device=cpu")

@@ -38,13 +38,17 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunTime:
-    """Where the time of one run went, in milliseconds.
+    """Where the time of a model on a GPU goes, in milliseconds.
 
     Attributes:
+        open_ms: Opening the model: weights go to the GPU, and most programs for it are compiled.
+        first_ms: The very first run, until its outputs were read.
         submit_ms: Until the call that starts the run returned. The GPU may still be at work then.
         read_ms: From there until all outputs were read.
     """
 
+    open_ms: float
+    first_ms: float
     submit_ms: float
     read_ms: float
 

@@ -17,6 +17,8 @@ from edgevision.benchmarks.report.markdown import render_markdown
 from edgevision.benchmarks.report.page import Check, render_page
 from edgevision.benchmarks.report.writer import write_report
 from edgevision.errors import DataError, InvalidConfigError, MissingFileError
+from edgevision.runtime.session import Adapter
+from edgevision.specs import Device
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,22 @@ def test_file_that_kills_the_interpreter_is_a_failed_row(
     rows = benchmark([tiny_tflite], seconds=0.01).to_dict()["rows"]
     assert rows[0]["status"] == "failed"
     assert "SIGSEGV" in rows[0]["reason"]
+
+
+@pytest.mark.parametrize("software", [True, False])
+def test_software_is_marked_and_not_plotted(report: BenchmarkReport, software: bool) -> None:
+    row = report.rows[0]
+    assert row.probe is not None
+    adapter = Adapter(name="Chip", kind="k", api="Vulkan", precision="float16", software=software)
+    placement = replace(row.probe.placement, adapter=adapter)
+    row = replace(row, device=Device.GPU, probe=replace(row.probe, placement=placement))
+    report = replace(report, rows=(row,))
+    columns = choose_columns(report.rows)
+    assert columns["adapter"] == ["Chip, float16"]
+    assert columns["device"] == ["gpu (software)" if software else "gpu"]
+    assert row.to_dict()["adapter"]["precision"] == "float16"
+    assert row.to_dict()["software"] is software
+    assert ("<h2>Latency</h2>" in render_page(report, title="t")) is not software
 
 
 def test_model_that_crashes_while_it_is_timed_leaves_the_others(

@@ -12,10 +12,12 @@ from PIL import Image
 
 from edgevision.cli.app import run as run_command
 from edgevision.contract import Contract, Preprocessing
+from edgevision.converters import verify_sides
 from edgevision.converters.convert import convert
 from edgevision.converters.verify import verify
-from edgevision.errors import DataError, InvalidConfigError
+from edgevision.errors import DataError, DelegateError, InvalidConfigError
 from edgevision.graph.contracts import write_contract
+from edgevision.runtime.sessions import open_session
 from edgevision.specs import Task
 
 NUM_IMAGES = 7
@@ -186,3 +188,23 @@ def test_the_parity_check_skips_broken_images_too(
 
     assert result.parity.samples == NUM_IMAGES
     assert [w for w in result.warnings if "left out" in w and "broken.png" in w]
+
+
+def test_the_candidate_alone_runs_on_the_device(
+    models: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+
+    def open_recorded(path: Path, **options: Any) -> Any:
+        opened.append((options["device"], options["gpu_float32"]))
+        return open_session(path)
+
+    monkeypatch.setattr(verify_sides, "open_session", open_recorded)
+    file = models / "tiny.tflite"
+    verify(file, file, data=photographs, device="gpu", gpu_float32=True, limit=1)
+    assert opened == [("cpu", False), ("gpu", True)]
+
+
+def test_a_keras_candidate_runs_on_no_device(models: Path, photographs: Path) -> None:
+    with pytest.raises(DelegateError, match="edgevision convert"):
+        verify(models / "tiny.tflite", models / "tiny.keras", data=photographs, device="gpu")

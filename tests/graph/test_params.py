@@ -3,12 +3,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from tiny_graphs import GraphSketch
+from tiny_models import build_classifier
 
 from edgevision.graph.ops import OpKind
-from edgevision.graph.params import count_params
+from edgevision.graph.params import count_params, find_unpacking
 from edgevision.graph.reader import read_graph
+from edgevision.graph.tflite import read_tflite
 from edgevision.models.registry import build_graph
-from edgevision.specs import ModelFormat
+from edgevision.specs import ModelFormat, Quantization
 
 
 def test_network_counts_statistics_and_tells_what_is_trainable() -> None:
@@ -95,3 +97,12 @@ def test_quantized_onnx_operands() -> None:
 def test_real_file_after_folding(real_data: Path) -> None:
     graph = read_graph(real_data / "models" / "vww_96_float.tflite")
     assert count_params(graph).total == 210_850
+
+
+def test_unpacking_of_half_weights_is_told_from_other_dequantization() -> None:
+    quantization = Quantization(scales=(1 / 255,), zero_points=(0,))
+    graph = read_tflite(build_classifier(half=True, input_quantization=quantization))
+    unpacking = find_unpacking(graph)
+    others = [op.index for op in graph.ops if op.name == "DEQUANTIZE" and op.index not in unpacking]
+    assert others == [0]
+    assert len(unpacking) == 3 * 2  # kernel and bias of three layers

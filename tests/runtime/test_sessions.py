@@ -29,8 +29,8 @@ def test_unknown_device_lists_the_known(float_model):
 
 
 @pytest.mark.parametrize("device", ["gpu", "edgetpu"])
-def test_missing_device_is_never_replaced(float_model, device):
-    with pytest.raises(DelegateError, match="not available yet") as caught:
+def test_missing_device_is_never_replaced(float_model, device, no_gpu):
+    with pytest.raises(DelegateError) as caught:
         open_session(float_model, device=device)
     assert caught.value.device == device
 

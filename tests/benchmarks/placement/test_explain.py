@@ -41,7 +41,8 @@ def test_int8_hard_swish_has_its_reason(real_data: Path) -> None:
 
 
 @pytest.mark.parametrize("device", ["gpu", "edgetpu"])
-def test_other_devices_say_that_they_are_not_explained(tiny_tflite: Path, device: str) -> None:
+@pytest.mark.usefixtures("no_gpu")
+def test_missing_devices_are_never_replaced(tiny_tflite: Path, device: str) -> None:
     with pytest.raises(DelegateError, match=device):
         explain(tiny_tflite, device=device)
 
