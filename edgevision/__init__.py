@@ -23,6 +23,7 @@ _PUBLIC = {
     "benchmark": "edgevision.benchmarks.benchmark",
     "explain": "edgevision.benchmarks.placement.explain",
     "plan": "edgevision.benchmarks.plan",
+    "pareto": "edgevision.benchmarks.pareto.pareto",
     "load": "edgevision.runtime.load",
     "predict": "edgevision.runtime.predict",
     "Contract": "edgevision.contract",
@@ -36,6 +37,7 @@ _PUBLIC = {
 if TYPE_CHECKING:
     from edgevision.benchmarks.accuracy import evaluate
     from edgevision.benchmarks.benchmark import benchmark
+    from edgevision.benchmarks.pareto.pareto import pareto
     from edgevision.benchmarks.placement.explain import explain
     from edgevision.benchmarks.plan import plan
     from edgevision.benchmarks.profile import profile
@@ -70,6 +72,7 @@ __all__ = [
     "explain",
     "list_models",
     "load",
+    "pareto",
     "plan",
     "predict",
     "profile",

@@ -22,6 +22,7 @@ EXTRAS = {
     "jinja2": "report",
     "matplotlib": "report",
     "cv2": "video",
+    "ray": "ray",
 }
 
 

@@ -23,6 +23,7 @@ from edgevision.cli import (
     doctor,
     measure,
     networks,
+    pareto,
     predict,
     quantize,
     train,
@@ -60,8 +61,8 @@ def _create_app() -> typer.Typer:
             typer.echo(f"edgevision {__version__}")
             raise typer.Exit
 
-    groups = (networks, choose, train, convert, quantize, measure, diagnose, benchmark, predict)
-    for group in (*groups, doctor, demo):
+    making = (networks, choose, pareto, train, convert, quantize)
+    for group in (*making, measure, diagnose, benchmark, predict, doctor, demo):
         group.register(app)
     return app
 
