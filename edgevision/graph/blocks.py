@@ -11,6 +11,8 @@ from edgevision.graph.graph import Graph, Op
 # The shortest part of a name that ends in a number of its own: block_3, features.3, Conv2d_3.
 _NUMBERED = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[._][A-Za-z][A-Za-z0-9]*)*?[._]\d+(?![A-Za-z0-9])")
 _FIRST_WORD = re.compile(r"[A-Za-z0-9]+")
+# TensorFlow adds _1 to every name when a network is called once more.
+_REPEATED = re.compile(r"[a-z]+(?:_[a-z]+[0-9]*)+_1$")
 # Keras names the two halves of a depthwise-separable block apart.
 _HALVES = re.compile(r"^conv_(?:dw|pw)_(\d+)$")
 
@@ -53,7 +55,7 @@ def _drop_shared(folders: list[list[str]]) -> list[list[str]]:
 def _name_block(parts: Sequence[str]) -> str:
     for part in parts:
         found = _NUMBERED.match(part)
-        if found:
+        if found and not _REPEATED.match(part):
             halves = _HALVES.match(found.group())
             return f"conv_{halves.group(1)}" if halves else found.group()
     word = _FIRST_WORD.search(parts[0]) if parts else None

@@ -23,6 +23,7 @@ from edgevision.graph.ops import OpKind
         (["conv_dw_12_relu", "conv_pw_12", "conv_preds"], ["conv_12", "conv_12", "conv"]),
         (["head_stride_1_conv_1_depthwise"], ["head_stride_1"]),
         (["FeatureExtractor/BoxPredictor_0/x", "convert"], ["BoxPredictor_0", "convert"]),
+        (["net_1/stem_hard_swish_1/x", "net_1/stem_1/y"], ["stem", "stem_1"]),
         (["", "/"], ["other", "other"]),
         ([], []),
     ],
