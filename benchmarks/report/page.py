@@ -42,6 +42,7 @@ def render_page(report: BenchmarkReport, *, title: str, checks: tuple[Check, ...
         headings=list(columns),
         rows=list(zip(*columns.values(), strict=True)),
         failures=[row for row in report.rows if row.status != OK],
+        notes=[row.adapter_note for row in report.rows if row.adapter_note],
         bars=_make_bars(report.rows),
         histograms=_make_histograms(report.rows),
         checks=checks,
