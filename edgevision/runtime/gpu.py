@@ -151,7 +151,8 @@ class GpuSession:
             "that is a program on the CPU, no GPU: its times say nothing"
             if adapter.software
             else "",
-            f"{left} of {report.total_ops} operations run on the CPU, because the GPU refuses {refused}"
+            f"{left} of {report.total_ops} operations run on the CPU, because the GPU refuses "
+            f"{refused}"
             if left
             else "",
         )
