@@ -194,7 +194,7 @@ def _add_latencies(
 def _find_uncertain(rows: Sequence[BenchmarkRow]) -> Iterator[str]:
     """Name rows whose median is not known well."""
     for row in rows:
-        if row.latency is None:
+        if row.latency is None or row.software:
             continue
         interval = row.latency.interval
         spread = (interval.high - interval.low) / 2 / interval.low

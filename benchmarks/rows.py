@@ -61,6 +61,13 @@ class BenchmarkRow:
         return self.probe.placement.adapter if self.probe else None
 
     @property
+    def adapter_note(self) -> str:
+        """Which GPU ran and what it left to the CPU, for a person; empty for other devices."""
+        if self.probe is None or self.adapter is None:
+            return ""
+        return f"{self.file} on {self.device}: {self.probe.placement.note}"
+
+    @property
     def software(self) -> bool:
         """Whether a program imitated the device: such a latency is in no ranking and no plot."""
         return self.adapter is not None and self.adapter.software

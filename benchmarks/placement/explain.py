@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgevision.benchmarks.placement.cpu import PLAIN_CPU, XNNPACK, give_reason
-from edgevision.errors import DelegateError, UnsupportedOpError
+from edgevision.errors import UnsupportedOpError
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.reader import read_graph
 from edgevision.runtime.session import Adapter
@@ -26,6 +26,8 @@ class OpPlacement:
         placement: The delegate, or ``cpu`` for the interpreter's own kernels.
         partition: Number of the partition it belongs to, otherwise ``None``.
         reason: Why it was left behind, empty for a delegated one.
+        likelihood: Of a prediction, how likely the delegate is to take it (``likely``,
+            ``unlikely``); empty where nothing is predicted.
     """
 
     index: int
@@ -34,6 +36,10 @@ class OpPlacement:
     placement: str
     partition: int | None = None
     reason: str = ""
+    likelihood: str = ""
+
+
+LIKELY, UNLIKELY = "likely", "unlikely"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +78,7 @@ class Explanation:
                     "placement": op.placement,
                     "partition": op.partition,
                     "reason": op.reason,
+                    "likelihood": op.likelihood,
                 }
                 for op in self.ops
             ],
@@ -87,13 +94,13 @@ def explain(
 
     Args:
         path: A ``.tflite`` file.
-        device: ``cpu`` asks the interpreter what XNNPACK took, ``gpu`` the GPU accelerator.
+        device: ``cpu`` asks the interpreter what XNNPACK took, ``gpu`` the GPU accelerator;
+            ``edgetpu`` predicts by the published rules, or reads a compiled file, without device.
         gpu_float32: Whether the GPU computes in float32 where it would take float16.
 
     Raises:
         InvalidConfigError: There is no such device.
-        DelegateError: There is no GPU, or it runs nothing of this model; or ``device`` is the Edge
-            TPU, whose placement is not explained yet.
+        DelegateError: There is no GPU, or it runs nothing of this model.
         UnsupportedOpError: The file is no ``.tflite``.
         InvalidModelError: The file is damaged, or the interpreter refuses it.
     """
@@ -107,12 +114,8 @@ def explain(
         )
     if chosen is Device.GPU:
         return _explain_gpu(path, graph, gpu_float32)
-    if chosen is not Device.CPU:
-        raise DelegateError(
-            "placement on this device is not explained by this version",
-            device=chosen,
-            remedy="--device cpu tells what XNNPACK takes",
-        )
+    if chosen is Device.EDGETPU:
+        return _explain_edgetpu(path, graph)
     return _explain_cpu(path, graph)
 
 
@@ -152,6 +155,27 @@ def _explain_gpu(path: str | Path, graph: Graph, float32: bool) -> Explanation:
         ops=rows,
         notes=tuple(notes),
         adapter=adapter,
+    )
+
+
+def _explain_edgetpu(path: str | Path, graph: Graph) -> Explanation:
+    from edgevision.benchmarks.placement.edgetpu import place_ops
+
+    placed = place_ops(graph)
+    taken, left = ("", "") if placed.compiled else (LIKELY, UNLIKELY)
+    rows = tuple(
+        replace(
+            _describe_op(graph, op, PLAIN_CPU if reason else str(Device.EDGETPU), reason),
+            likelihood=left if reason else taken,
+        )
+        for op, reason in zip(graph.ops, placed.reasons, strict=True)
+    )
+    return Explanation(
+        file=str(path),
+        device=Device.EDGETPU,
+        partitions=placed.partitions,
+        ops=rows,
+        notes=placed.notes,
     )
 
 

@@ -39,8 +39,8 @@ def _write_delegated(row: BenchmarkRow) -> str:
     return f"{placement.delegated_ops}/{placement.total_ops} in {placement.partitions}"
 
 
-def _write_adapter(row: BenchmarkRow) -> str:
-    return f"{row.adapter.name}, {row.adapter.precision}" if row.adapter else NOTHING
+def _write_precision(row: BenchmarkRow) -> str:
+    return row.adapter.precision if row.adapter else NOTHING
 
 
 def _write_share(row: BenchmarkRow, figure: str) -> str:
@@ -69,7 +69,7 @@ COLUMNS: tuple[tuple[str, Callable[[BenchmarkRow], str]], ...] = (
     ("activations", lambda row: format_bytes(row.profile.peak_activation_bytes)),
     ("memory", lambda row: format_bytes(row.probe.peak_memory_bytes if row.probe else None)),
     ("delegated ops", _write_delegated),
-    ("adapter", _write_adapter),
+    ("precision", _write_precision),
 )
 
 
@@ -100,8 +100,8 @@ LEGEND = (
         "operations that a delegate such as XNNPACK took, and in how many partitions",
     ),
     (
-        "adapter",
-        "the GPU that ran and in what it computed; (software) is a program on the CPU that "
-        "imitates one: its latency says nothing and is not plotted",
+        "precision",
+        "in what a GPU computed; gpu (software) is a program on the CPU that imitates one: its "
+        "latency says nothing and is not plotted",
     ),
 )

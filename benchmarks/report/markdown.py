@@ -17,6 +17,7 @@ def render_markdown(report: BenchmarkReport, *, title: str) -> str:
     lines += [
         f"- {row.file} on {row.device}: {row.reason}" for row in report.rows if row.status != OK
     ]
+    lines += [f"- {row.adapter_note}" for row in report.rows if row.adapter_note]
     lines += [f"- **Warning:** {text}" for text in report.warnings]
     lines += [f"- {name}: {meaning}" for name, meaning in explain_columns(columns)]
     lines += ["", "## Environment", ""]

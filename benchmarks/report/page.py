@@ -47,7 +47,7 @@ def render_page(report: BenchmarkReport, *, title: str, checks: tuple[Check, ...
         headings=list(columns),
         rows=list(zip(*columns.values(), strict=True)),
         failures=[row for row in report.rows if row.status != OK],
-        imitated=[name_row(row) for row in report.rows if row.software],
+        notes=[row.adapter_note for row in report.rows if row.adapter_note],
         bars=make_bars(report.rows),
         histograms=make_histograms(report.rows),
         front=make_front(report.rows),

@@ -96,8 +96,8 @@ def render_rows(console: Any, report: BenchmarkReport) -> None:
     for row in report.rows:
         if row.reason:
             console.print(f"{row.file} on {row.device}: {row.status}: {row.reason}")
-        if row.adapter is not None and row.probe is not None:
-            console.print(f"{row.file} on {row.device}: {row.probe.placement.note}")
+        if row.adapter_note:
+            console.print(row.adapter_note)
 
 
 def render_operators(console: Any, operators: OperatorProfile) -> None:

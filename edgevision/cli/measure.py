@@ -229,9 +229,10 @@ def explain_file(
                 str(op["index"]), op["op"], op["name"][:48], op["placement"], op["reason"]
             )
         console.print(table)
+        predicted = any(op["likelihood"] for op in document["ops"])
         console.print(
-            f"{document['ops_delegated']} of {document['ops_total']} ops delegated "
-            f"in {document['partitions']} partition(s)"
+            f"{document['ops_delegated']} of {document['ops_total']} ops "
+            f"{'likely ' if predicted else ''}delegated in {document['partitions']} partition(s)"
         )
         for note in document["notes"]:
             console.print(note, style="dim")

@@ -143,14 +143,18 @@ class GpuSession:
 
     def placement(self) -> Placement:
         """Tell how many operations the GPU took; the rest runs on the CPU."""
-        report = self.report
+        report, adapter = self.report, self.report.adapter
         left = report.total_ops - report.delegated_ops
         refused = ", ".join(dict.fromkeys(op for op, _ in report.refusals))
         notes = (
-            f"{report.adapter.name} is a program on the CPU, no GPU: its times say nothing"
-            if report.adapter.software
+            f"ran on {adapter.name} ({adapter.kind}, {adapter.api})",
+            "that is a program on the CPU, no GPU: its times say nothing"
+            if adapter.software
             else "",
-            f"{left} operations run on the CPU, because the GPU refuses {refused}" if left else "",
+            f"{left} of {report.total_ops} operations run on the CPU, because the GPU refuses "
+            f"{refused}"
+            if left
+            else "",
         )
         return Placement(
             device=Device.GPU,
@@ -159,7 +163,7 @@ class GpuSession:
             partitions=1,  # LiteRT gives the accelerator one partition
             delegate="WebGPU",
             note="; ".join(filter(None, notes)),
-            adapter=report.adapter,
+            adapter=adapter,
         )
 
     def close(self) -> None:

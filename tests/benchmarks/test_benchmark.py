@@ -88,15 +88,18 @@ def test_software_is_marked_and_not_plotted(report: BenchmarkReport, software: b
     row = report.rows[0]
     assert row.probe is not None
     adapter = Adapter(name="Chip", kind="k", api="Vulkan", precision="float16", software=software)
-    placement = replace(row.probe.placement, adapter=adapter)
+    placement = replace(row.probe.placement, adapter=adapter, note="ran on Chip <1>")
     row = replace(row, device=Device.GPU, probe=replace(row.probe, placement=placement))
     report = replace(report, rows=(row,))
     columns = choose_columns(report.rows)
-    assert columns["adapter"] == ["Chip, float16"]
+    assert columns["precision"] == ["float16"]
     assert columns["device"] == ["gpu (software)" if software else "gpu"]
     assert row.to_dict()["adapter"]["precision"] == "float16"
     assert row.to_dict()["software"] is software
-    assert ("<h2>Latency</h2>" in render_page(report, title="t")) is not software
+    page = render_page(report, title="t")
+    assert ("<h2>Latency</h2>" in page) is not software
+    assert "on gpu: ran on Chip &lt;1&gt;" in page
+    assert "on gpu: ran on Chip <1>" in render_markdown(report, title="t")
 
 
 def test_model_that_crashes_while_it_is_timed_leaves_the_others(

@@ -114,14 +114,19 @@ def test_placement_says_what_stays_on_the_cpu(library):
     library(REAL + refused)
     placement = GpuSession(HEADS).placement()
     assert (placement.delegated_ops, placement.total_ops) == (9, len(read_graph(HEADS).ops))
-    assert placement.note == "5 operations run on the CPU, because the GPU refuses PACK"
+    assert placement.note == (
+        "ran on Real GPU (discrete GPU, Vulkan); "
+        "5 of 14 operations run on the CPU, because the GPU refuses PACK"
+    )
 
 
 def test_software_is_no_gpu(library):
     library(SELECTED.format(name="Pixel Pipe", kind="CPU / Software"))
     placement = GpuSession(HEADS).placement()
     assert placement.adapter.software
-    assert "Pixel Pipe is a program on the CPU" in placement.note
+    assert (
+        "ran on Pixel Pipe (CPU / Software, Vulkan); that is a program on the CPU" in placement.note
+    )
 
 
 def test_the_cpu_never_takes_its_place(library):

@@ -40,11 +40,17 @@ def test_int8_hard_swish_has_its_reason(real_data: Path) -> None:
     assert all(op.reason for op in left)
 
 
-@pytest.mark.parametrize("device", ["gpu", "edgetpu"])
 @pytest.mark.usefixtures("no_gpu")
-def test_missing_devices_are_never_replaced(tiny_tflite: Path, device: str) -> None:
-    with pytest.raises(DelegateError, match=device):
-        explain(tiny_tflite, device=device)
+def test_missing_devices_are_never_replaced(tiny_tflite: Path) -> None:
+    with pytest.raises(DelegateError, match="gpu"):
+        explain(tiny_tflite, device="gpu")
+
+
+def test_edge_tpu_placement_is_a_prediction(tiny_tflite: Path) -> None:
+    document = explain(tiny_tflite, device="edgetpu").to_dict()
+    assert document["ops_delegated"] == 0  # a float network
+    assert {op["likelihood"] for op in document["ops"]} == {"unlikely"}
+    assert "--scheme edgetpu" in document["notes"][0]
 
 
 def test_unknown_devices_are_refused_with_those_that_exist(tiny_tflite: Path) -> None:
