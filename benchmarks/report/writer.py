@@ -8,6 +8,7 @@ from pathlib import Path
 from edgevision.backends import import_backend
 from edgevision.benchmarks.report.markdown import render_markdown
 from edgevision.benchmarks.report.page import Check, render_page
+from edgevision.benchmarks.report.table import render_csv
 from edgevision.benchmarks.rows import BenchmarkReport
 from edgevision.outputs import check_writable, write_text
 
@@ -30,16 +31,16 @@ def write_report(
     title: str = "edgevision benchmark",
     checks: tuple[Check, ...] = (),
 ) -> dict[str, str]:
-    """Write ``report.json``, ``report.md`` and ``report.html``; existing ones are replaced.
+    """Write ``report.json``, ``.md``, ``.csv`` and ``.html``; existing ones are replaced.
 
     Args:
         report: What ``benchmark`` measured.
-        folder: Where the three files go; created when missing.
+        folder: Where the files go; created when missing.
         title: Heading of the page.
         checks: Further results to show on the page, such as agreement between files.
 
     Returns:
-        The paths, by ``json``, ``markdown`` and ``html``.
+        The paths, by ``json``, ``markdown``, ``csv`` and ``html``.
 
     Raises:
         BackendUnavailableError: jinja2 is missing.
@@ -50,6 +51,7 @@ def write_report(
     contents = {
         "json": ("report.json", json.dumps(report.to_dict(), indent=2)),
         "markdown": ("report.md", render_markdown(report, title=title)),
+        "csv": ("report.csv", render_csv(report)),
         "html": ("report.html", page),
     }
     for name, text in contents.values():

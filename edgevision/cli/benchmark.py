@@ -11,10 +11,11 @@ from edgevision.cli.command import command
 from edgevision.cli.options import GpuFloat32, SkipBroken
 from edgevision.cli.terminal import Terminal, create_table
 from edgevision.errors import InvalidConfigError
-from edgevision.units import format_percent
+from edgevision.units import NOTHING, format_bytes, format_percent
 
 if TYPE_CHECKING:
     from edgevision.benchmarks.benchmark import BenchmarkReport
+    from edgevision.benchmarks.compare import Change, Comparison
     from edgevision.benchmarks.operators import OperatorProfile
 
 
@@ -45,14 +46,21 @@ def benchmark_files(
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for report.json, report.md and report.html."),
+        typer.Option("--output", "-o", help="Folder for report.json, .md, .csv and .html."),
+    ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option("--compare", help="An earlier report.json: what has changed?"),
     ] = None,
     skip_broken: SkipBroken = False,
 ) -> None:
     """Measure latency, memory and accuracy of models beside each other."""
     from edgevision.benchmarks.benchmark import benchmark
+    from edgevision.benchmarks.compare import compare_reports, read_report
     from edgevision.benchmarks.report.writer import check_reportable, write_report
 
+    # Before the measuring, and before the report is perhaps written over.
+    old = None if compare is None else read_report(compare)
     if output is not None:
         check_reportable(output)
     with terminal.progress() as progress:
@@ -70,11 +78,19 @@ def benchmark_files(
     for text in report.warnings:
         terminal.warn(text)
     document = report.to_dict()
+    comparison = None
+    if old is not None:
+        comparison = compare_reports(old, report, path=str(compare))
+        document["compare"] = comparison.to_dict()
+        for text in comparison.warnings:
+            terminal.warn(text)
     if output is not None:
         document["report"] = write_report(report, output)
 
     def render(console: Any) -> None:
         render_rows(console, report)
+        if comparison is not None:
+            render_comparison(console, comparison)
         if output is not None:
             console.print(f"report: {document['report']['html']}")
 
@@ -98,6 +114,43 @@ def render_rows(console: Any, report: BenchmarkReport) -> None:
             console.print(f"{row.file} on {row.device}: {row.status}: {row.reason}")
         if row.adapter_note:
             console.print(row.adapter_note)
+
+
+def render_comparison(console: Any, comparison: Comparison) -> None:
+    """Print what changed since an earlier report."""
+    table = create_table("file", "figure", "before", "now", "change", left=(0, 1))
+    shown = [change for change in comparison.changes if change.before != change.after]
+    for change in shown:
+        table.add_row(
+            f"{change.file} ({change.device}, {change.threads})",
+            change.figure,
+            _write_value(change.figure, change.before),
+            _write_value(change.figure, change.after),
+            _write_change(change),
+        )
+    console.print(table if shown else f"nothing changed since {comparison.path}")
+    for heading, rows in (("new", comparison.added), ("gone", comparison.gone)):
+        for row in rows:
+            console.print(f"{heading}: {row}")
+
+
+def _write_value(figure: str, value: float | None) -> str:
+    if value is None:
+        return NOTHING
+    if figure == "p50_ms":
+        return f"{value:.2f} ms"
+    if figure == "accuracy":
+        return format_percent(value)
+    return format_bytes(int(value)) if figure.endswith("_bytes") else f"{value:,}"
+
+
+def _write_change(change: Change) -> str:
+    if change.before is None or change.after is None:
+        return ""
+    if change.figure == "accuracy":
+        return f"{100 * (change.after - change.before):+.1f} points"
+    text = f"{change.after / change.before - 1:+.1%}" if change.before else ""
+    return text if change.certain else f"{text}, within the noise"
 
 
 def render_operators(console: Any, operators: OperatorProfile) -> None:

@@ -184,6 +184,7 @@ def test_page_needs_nothing_else(report: BenchmarkReport) -> None:
 def test_written_report(report: BenchmarkReport, tmp_path: Path) -> None:
     written = write_report(report, tmp_path / "out")
     assert sorted(Path(path).name for path in written.values()) == [
+        "report.csv",
         "report.html",
         "report.json",
         "report.md",
