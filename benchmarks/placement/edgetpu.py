@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from edgevision.graph.edgetpu_rules import BEHIND, find_refusals
 from edgevision.graph.graph import Graph, Op
+from edgevision.graph.tflite_schema import EDGETPU_OP
 
-COMPILED_OP = "CUSTOM:edgetpu-custom-op"
+COMPILED_OP = f"CUSTOM:{EDGETPU_OP}"
 LEFT_BY_COMPILER = "the compiler left it on the CPU"
 NOT_QUANTIZED = (
     "the Edge TPU computes on 8-bit integers only: quantize the float file with --scheme edgetpu"

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edgevision.benchmarks.placement.cpu import PLAIN_CPU, XNNPACK, give_reason
-from edgevision.errors import UnsupportedOpError
+from edgevision.benchmarks.placement.edgetpu_compiler import Compilation, compile_model
+from edgevision.errors import InvalidConfigError, UnsupportedOpError
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.reader import read_graph
 from edgevision.runtime.session import Adapter
@@ -53,6 +54,7 @@ class Explanation:
         ops: One row per operation, in execution order.
         notes: What a reader must know.
         adapter: The GPU that was asked; ``None`` for other devices.
+        compilation: What the Edge TPU's compiler really took, where it was asked.
     """
 
     file: str
@@ -61,6 +63,7 @@ class Explanation:
     ops: tuple[OpPlacement, ...]
     notes: tuple[str, ...] = ()
     adapter: Adapter | None = None
+    compilation: Compilation | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -84,11 +87,16 @@ class Explanation:
             ],
             "notes": list(self.notes),
             "adapter": self.adapter.to_dict() if self.adapter else None,
+            "compilation": self.compilation.to_dict() if self.compilation else None,
         }
 
 
 def explain(
-    path: str | Path, *, device: Device | str = Device.CPU, gpu_float32: bool = False
+    path: str | Path,
+    *,
+    device: Device | str = Device.CPU,
+    gpu_float32: bool = False,
+    run_compiler: bool = False,
 ) -> Explanation:
     """Load a file as ``device`` would and tell where each of its operations runs.
 
@@ -97,14 +105,22 @@ def explain(
         device: ``cpu`` asks the interpreter what XNNPACK took, ``gpu`` the GPU accelerator;
             ``edgetpu`` predicts by the published rules, or reads a compiled file, without device.
         gpu_float32: Whether the GPU computes in float32 where it would take float16.
+        run_compiler: Whether the Edge TPU's compiler says what it really takes, too.
 
     Raises:
-        InvalidConfigError: There is no such device.
-        DelegateError: There is no GPU, or it runs nothing of this model.
-        UnsupportedOpError: The file is no ``.tflite``.
+        InvalidConfigError: There is no such device, or the compiler is asked about another than the
+            Edge TPU or about a file that it wrote.
+        DelegateError: There is no GPU, it runs nothing of this model, or there is no compiler.
+        UnsupportedOpError: The file is no ``.tflite``, or the compiler refuses it.
         InvalidModelError: The file is damaged, or the interpreter refuses it.
     """
     chosen = parse_choice(Device, device, "device")
+    if run_compiler and chosen is not Device.EDGETPU:
+        raise InvalidConfigError(
+            "only the Edge TPU has a compiler to ask",
+            received=f"device={chosen}",
+            remedy="use --device edgetpu with --compile",
+        )
     graph = read_graph(path)
     if graph.format is not ModelFormat.TFLITE:
         raise UnsupportedOpError(
@@ -115,7 +131,8 @@ def explain(
     if chosen is Device.GPU:
         return _explain_gpu(path, graph, gpu_float32)
     if chosen is Device.EDGETPU:
-        return _explain_edgetpu(path, graph)
+        explained = _explain_edgetpu(path, graph)
+        return replace(explained, compilation=compile_model(path)) if run_compiler else explained
     return _explain_cpu(path, graph)
 
 

@@ -216,11 +216,17 @@ def explain_file(
     model: Annotated[Path, typer.Argument(help="A .tflite file.")],
     device: OnDevice = Device.CPU,
     gpu_float32: GpuFloat32 = False,
+    run_compiler: Annotated[
+        bool,
+        typer.Option("--compile", help="Also ask the Edge TPU's compiler, where it is installed."),
+    ] = False,
 ) -> None:
     """Tell which operation runs on which device, and why not."""
     from edgevision.benchmarks.placement.explain import explain
 
-    document = explain(model, device=device, gpu_float32=gpu_float32).to_dict()
+    document = explain(
+        model, device=device, gpu_float32=gpu_float32, run_compiler=run_compiler
+    ).to_dict()
 
     def render(console: Any) -> None:
         table = create_table("#", "op", "name", "runs on", "reason", left=(1, 2, 3, 4))
@@ -236,5 +242,27 @@ def explain_file(
         )
         for note in document["notes"]:
             console.print(note, style="dim")
+        if document["compilation"]:
+            _render_compilation(console, document["compilation"])
 
     terminal.finish(document, render)
+
+
+def _render_compilation(console: Any, document: dict[str, Any]) -> None:
+    table = create_table(
+        "op", "ops", "predicted", "compiled", "why the compiler left it", left=(0, 4)
+    )
+    for row in document["ops"]:
+        numbers = (str(row[key]) for key in ("total", "predicted", "mapped"))
+        table.add_row(row["op"], *numbers, "; ".join(row["statuses"]))
+    console.print(table)
+    total = sum(row["total"] for row in document["ops"])
+    console.print(
+        f"edgetpu_compiler {document['version']} mapped {document['ops_mapped']} of {total} ops; "
+        f"predicted were {document['ops_predicted']}"
+    )
+    console.print(
+        f"weights: {format_bytes(document['cached_bytes'])} stay on the Edge TPU "
+        f"({format_bytes(document['free_bytes'])} are left there), "
+        f"{format_bytes(document['streamed_bytes'])} are sent at every inference"
+    )

@@ -1,13 +1,11 @@
 """What is installed on this machine, what is missing, and how to get it.
 
-Only looks: nothing heavy is imported. The GPU alone is opened, in a process of its own, because
-nothing else tells whether its driver works.
+Only looks: nothing heavy is imported. The GPU is opened and the Edge TPU's library asked, each in a
+process of its own, because nothing else tells whether a driver works.
 """
 
 from __future__ import annotations
 
-import ctypes.util
-import os
 import platform
 import shutil
 import sys
@@ -19,15 +17,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from edgevision.runtime.edgetpu_library import (
+    CHOICE_VARIABLE,
+    EdgeTpuLibrary,
+    inspect_library,
+)
 from edgevision.runtime.gpu_adapter import GpuParts, find_gpu_parts
 from edgevision.threads import count_cores, resolve_threads
 
 _MIN_FREE_BYTES = 1 << 30
-_EDGETPU_LIBRARIES = {
-    "Linux": "libedgetpu.so.1",
-    "Darwin": "libedgetpu.1.dylib",
-    "Windows": "edgetpu.dll",
-}
 _GPU_LIBRARIES = ("libLiteRtWebGpuAccelerator.so", "libLiteRtWebGpuAccelerator.dll")
 _CPU_FEATURES = {
     "asimd": "NEON",
@@ -264,44 +262,47 @@ def _find_gpu_library() -> str:
 
 
 def _inspect_edgetpu() -> list[Part]:
-    later = "the Edge TPU comes with a later version"
-    library = ctypes.util.find_library("edgetpu") or _find_shared_library()
-    devices = find_edgetpu_devices()
+    library = inspect_library()
     compiler = shutil.which("edgetpu_compiler") or ""
     can_compile = platform.system() == "Linux" and platform.machine() == "x86_64"
     no_compiler = Status.MISSING if can_compile else Status.UNSUPPORTED
-    source = "from Google's package source for Coral"
     return [
         Part(
             name="edge tpu library (libedgetpu)",
-            status=Status.OK if library else Status.MISSING,
-            version=library,
-            remedy="" if library else f"install libedgetpu {source}; {later}",
+            status=Status.OK if library.name else Status.MISSING,
+            version=" ".join(filter(None, (library.name, library.version))),
+            remedy="" if library.name else f"{library.trouble}: {library.remedy}",
         ),
-        Part(
-            name="edge tpu devices",
-            status=Status.OK if devices else Status.MISSING,
-            version=", ".join(devices),
-            remedy="" if devices else "plug in a Coral accelerator",
-        ),
+        _describe_edgetpus(library),
         Part(
             name="edgetpu_compiler",
             status=Status.OK if compiler else no_compiler,
             version=compiler,
             remedy=""
             if compiler
-            else f"install it {source}"
+            else "install edgetpu-compiler from Google's package source for Coral"
             if can_compile
             else "runs on x86-64 Linux only",
         ),
     ]
 
 
-def _find_shared_library() -> str:
-    """Look where a library lies that the system's cache does not list."""
-    name = _EDGETPU_LIBRARIES.get(platform.system(), "")
-    folders = (*os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep), "/usr/local/lib")
-    return next((name for f in folders if name and f and Path(f, name).exists()), "")
+def _describe_edgetpus(library: EdgeTpuLibrary) -> Part:
+    """Tell what libedgetpu can open, and what the system alone sees."""
+    name, seen = "edge tpu devices", find_edgetpu_devices()
+    if library.devices:
+        choose = f"{CHOICE_VARIABLE} chooses one" if len(library.devices) > 1 else ""
+        listed = ", ".join(library.devices)
+        return Part(name=name, status=Status.OK, version=listed, remedy=choose)
+    if not seen:
+        return Part(name=name, status=Status.MISSING, remedy="plug in a Coral accelerator")
+    remedy = (
+        "libedgetpu does not list it: check that this user may open it (udev rule of libedgetpu; "
+        "groups plugdev or apex)"
+        if library.name
+        else "it needs the library above"
+    )
+    return Part(name=name, status=Status.UNSUPPORTED, version=", ".join(seen), remedy=remedy)
 
 
 def find_edgetpu_devices() -> list[str]:

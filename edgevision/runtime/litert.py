@@ -15,7 +15,7 @@ import numpy as np
 
 from edgevision.errors import BackendUnavailableError, InvalidModelError, summarize
 from edgevision.graph.tflite import read_tflite
-from edgevision.graph.tflite_schema import DETECTION_POSTPROCESS
+from edgevision.graph.tflite_schema import DETECTION_POSTPROCESS, EDGETPU_OP
 from edgevision.runtime.inputs import check_inputs, name_uniquely
 from edgevision.runtime.native_log import hide_announcements
 from edgevision.runtime.session import Placement
@@ -46,6 +46,7 @@ class LiteRtSession:
         threads: Threads of the interpreter; by default the usable physical cores, at most 4. A
             detector whose suppression would lose boxes with so many gets fewer, and the note of
             ``placement`` says so.
+        delegates: Of the interpreter's ``load_delegate``, asked for operations before XNNPACK.
 
     Attributes:
         threads: How many there really are.
@@ -56,14 +57,20 @@ class LiteRtSession:
         InvalidConfigError: ``threads`` is below 1.
     """
 
-    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
+    def __init__(
+        self, path: str | Path, *, threads: int | None = None, delegates: Sequence[Any] = ()
+    ) -> None:
         self.path = Path(path)
         self.threads = resolve_threads(threads)
         runtime, self._distribution = find_interpreter()
-        self._interpreter, self._note = _open_interpreter(runtime, self.path, self.threads)
+        self._interpreter, self._note = _open_interpreter(
+            runtime, self.path, self.threads, delegates=delegates
+        )
         safe = _limit_threads(self._interpreter, self.path, self.threads)
         if safe < self.threads:
-            self._interpreter, self._note = _open_interpreter(runtime, self.path, safe)
+            self._interpreter, self._note = _open_interpreter(
+                runtime, self.path, safe, delegates=delegates
+            )
             self._note = "; ".join(filter(None, (self._note, _describe_limit(self.threads, safe))))
             self.threads = safe
         self._inputs, self._outputs = describe_tensors(self._interpreter)
@@ -125,7 +132,7 @@ class LiteRtSession:
 
     def placement(self) -> Placement:
         """Tell which operations XNNPACK took; the rest runs in the interpreter's own kernels."""
-        partition_of = assign_partitions(_list_nodes(self._interpreter))
+        partition_of = assign_partitions(list_nodes(self._interpreter))
         partitions = len(set(partition_of) - {-1})
         return Placement(
             device=Device.CPU,
@@ -225,16 +232,19 @@ def _read_version(distribution: str) -> str:
         return ""
 
 
-def _open_interpreter(runtime: ModuleType, path: Path, threads: int) -> tuple[Any, str]:
+def _open_interpreter(
+    runtime: ModuleType, path: Path, threads: int, *, delegates: Sequence[Any] = ()
+) -> tuple[Any, str]:
     """Open the file with XNNPACK, or without where only XNNPACK refuses it; also say which."""
     resolvers = runtime.OpResolverType
+    settings = {"num_threads": threads, "experimental_delegates": list(delegates)}
     try:
-        return _allocate(runtime, path, threads, resolvers.AUTO), ""
+        return _allocate(runtime, path, settings, resolvers.AUTO), ""
     except _FAILURES as error:
         first = error
     try:
         plain = resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        interpreter = _allocate(runtime, path, threads, plain)
+        interpreter = _allocate(runtime, path, settings, plain)
     except _FAILURES:
         raise _explain_refusal(path, first) from first
     return interpreter, f"XNNPACK refuses this file ({summarize(first)}): it runs without"
@@ -281,20 +291,20 @@ def _describe_limit(asked: int, safe: int) -> str:
     )
 
 
-def _allocate(runtime: ModuleType, path: Path, threads: int, resolver: Any) -> Any:
+def _allocate(runtime: ModuleType, path: Path, settings: Mapping[str, Any], resolver: Any) -> Any:
     with hide_announcements(), warnings.catch_warnings():
         # tf.lite announces its own deprecation; it is the last resort here already.
         warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter")
         interpreter = runtime.Interpreter(
-            model_path=str(path), num_threads=threads, experimental_op_resolver_type=resolver
+            model_path=str(path), experimental_op_resolver_type=resolver, **settings
         )
         interpreter.allocate_tensors()
     return interpreter
 
 
 def _suggest_remedy(message: str) -> str:
-    if "edgetpu-custom-op" in message:
-        return "it is compiled for the Edge TPU; the CPU needs the file from before that"
+    if EDGETPU_OP in message:
+        return "it is compiled for the Edge TPU: use --device edgetpu, or the file from before that"
     if "Flex" in message or "Select TensorFlow" in message:
         return "convert it again with TFLite's built-in operations only"
     if "custom op" in message:
@@ -302,7 +312,8 @@ def _suggest_remedy(message: str) -> str:
     return "check the file, or convert the model again"
 
 
-def _list_nodes(interpreter: Any) -> list[Node]:
+def list_nodes(interpreter: Any) -> list[Node]:
+    """List the file's operations as the interpreter runs them, then the calls of delegates."""
     return [
         Node(d["op_name"], tuple(map(int, d["inputs"])), tuple(map(int, d["outputs"])))
         for d in interpreter._get_ops_details()

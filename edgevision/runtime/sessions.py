@@ -10,9 +10,7 @@ from edgevision.runtime.session import Session
 from edgevision.specs import Device, ModelFormat, parse_choice
 from edgevision.threads import resolve_threads
 
-_LATER = {
-    Device.EDGETPU: "the Edge TPU is not available yet",
-}
+_NAMES = {Device.GPU: "GPU", Device.EDGETPU: "Edge TPU"}
 
 
 def open_session(
@@ -28,7 +26,7 @@ def open_session(
 
     Args:
         path: The model file.
-        device: ``cpu`` or ``gpu``; ``edgetpu`` comes with a later version.
+        device: ``cpu``, ``gpu``, or ``edgetpu`` for files that its compiler wrote.
         threads: CPU threads; by default the usable physical cores, at most 4.
         gpu_float32: Whether the GPU computes in float32 where it would take float16.
 
@@ -45,12 +43,16 @@ def open_session(
     chosen = parse_choice(Device, device, "device")
     threads = resolve_threads(threads)
     model_format = find_runnable_format(path)
-    if chosen in _LATER:
-        raise DelegateError(
-            _LATER[chosen], device=chosen, remedy="a later version brings it; use device=cpu"
-        )
+    if chosen is not Device.CPU:
+        _check_tflite(path, model_format, chosen)
     if chosen is Device.GPU:
-        return _open_gpu(path, model_format, threads, gpu_float32)
+        from edgevision.runtime.gpu import GpuSession
+
+        return GpuSession(path, threads=threads, float32=gpu_float32)
+    if chosen is Device.EDGETPU:
+        from edgevision.runtime.edgetpu import EdgeTpuSession
+
+        return EdgeTpuSession(path, threads=threads)
     if model_format is ModelFormat.ONNX:
         from edgevision.runtime.onnxruntime import OnnxRuntimeSession
 
@@ -60,16 +62,14 @@ def open_session(
     return LiteRtSession(path, threads=threads)
 
 
-def _open_gpu(path: str | Path, model_format: ModelFormat, threads: int, float32: bool) -> Session:
-    if model_format is not ModelFormat.TFLITE:
-        raise DelegateError(
-            f"the GPU runs .tflite files only, not {path}",
-            device=Device.GPU,
-            remedy="convert it with `edgevision convert`",
-        )
-    from edgevision.runtime.gpu import GpuSession
-
-    return GpuSession(path, threads=threads, float32=float32)
+def _check_tflite(path: str | Path, model_format: ModelFormat, device: Device) -> None:
+    if model_format is ModelFormat.TFLITE:
+        return
+    raise DelegateError(
+        f"the {_NAMES[device]} runs .tflite files only, not {path}",
+        device=device,
+        remedy="convert it with `edgevision convert`",
+    )
 
 
 def find_runnable_format(path: str | Path) -> ModelFormat:

@@ -8,6 +8,7 @@ import pytest
 
 from edgevision.runtime import doctor
 from edgevision.runtime.doctor import Status, inspect_parts
+from edgevision.runtime.edgetpu_library import EdgeTpuLibrary
 from edgevision.runtime.gpu_adapter import GpuParts
 from edgevision.runtime.session import Adapter
 
@@ -64,6 +65,26 @@ def test_coral_on_usb_is_found(monkeypatch, tmp_path):
         doctor, "Path", lambda place: tmp_path if str(place).startswith("/sys") else real(place)
     )
     assert doctor.find_edgetpu_devices() == ["usb 1-2"]
+
+
+def test_devices_are_those_that_the_library_opens(monkeypatch):
+    library = EdgeTpuLibrary(name="lib.so", version="14", devices=("usb:0", "usb:1"))
+    monkeypatch.setattr(doctor, "inspect_library", lambda: library)
+    part = find("edge tpu devices")
+    assert (part.status, part.version) == (Status.OK, "usb:0, usb:1")
+    assert "EDGEVISION_EDGETPU" in part.remedy
+    assert find("edge tpu library").version == "lib.so 14"
+
+
+@pytest.mark.parametrize(("name", "told"), [("lib.so", "udev"), ("", "library above")])
+def test_a_device_that_only_the_system_sees_can_not_be_used(monkeypatch, name, told):
+    library = EdgeTpuLibrary(name=name, trouble="it is missing", remedy="install it")
+    monkeypatch.setattr(doctor, "inspect_library", lambda: library)
+    monkeypatch.setattr(doctor, "find_edgetpu_devices", lambda: ["usb 1-2"])
+    part = find("edge tpu devices")
+    assert (part.status, part.version) == (Status.UNSUPPORTED, "usb 1-2")
+    assert told in part.remedy
+    assert name or find("edge tpu library").remedy == "it is missing: install it"
 
 
 def test_nothing_heavy_is_imported():

@@ -138,10 +138,10 @@ def test_broken_interpreter_is_passed_over(monkeypatch):
 def test_file_that_only_xnnpack_refuses_runs_without_and_says_so(float_model, monkeypatch):
     allocate = litert._allocate
 
-    def refuse_delegate(runtime, path, threads, resolver):
+    def refuse_delegate(runtime, path, settings, resolver):
         if resolver is runtime.OpResolverType.AUTO:
             raise RuntimeError("XNNPACK delegate failed to reshape")
-        return allocate(runtime, path, threads, resolver)
+        return allocate(runtime, path, settings, resolver)
 
     monkeypatch.setattr(litert, "_allocate", refuse_delegate)
     placement = LiteRtSession(float_model).placement()
