@@ -143,10 +143,22 @@ def _probe(
             probed.append(replace(row, probe=probe, steps=worker.call("time_steps")))
         except EdgeVisionError as error:
             status = UNAVAILABLE if isinstance(error, DelegateError) else FAILED
-            probed.append(replace(row, status=status, reason=str(error)))
+            failed = replace(row, status=status, reason=str(error))
+            probed.append(_add_estimate(failed) if row.device is Device.EDGETPU else failed)
     if progress:
         progress("probing", len(rows), len(rows))
     return probed
+
+
+def _add_estimate(row: BenchmarkRow) -> BenchmarkRow:
+    """Add what an Edge TPU that is not there would need, where the file lets it be told."""
+    if row.status != UNAVAILABLE or row.profile.format is not ModelFormat.TFLITE:
+        return row
+    explained = explain(row.file, device=Device.EDGETPU)
+    if explained.estimate is None:
+        return row
+    reason = f"{row.reason}; {explained.estimate}"
+    return replace(row, reason=reason, estimate=explained.estimate)
 
 
 class _Station:

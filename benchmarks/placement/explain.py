@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edgevision.benchmarks.placement.cpu import PLAIN_CPU, XNNPACK, give_reason
+from edgevision.benchmarks.placement.edgetpu_compiler import CompilerLog, compile_file
+from edgevision.benchmarks.placement.edgetpu_latency import Estimate, estimate_latency
 from edgevision.errors import UnsupportedOpError
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.reader import read_graph
@@ -53,6 +55,9 @@ class Explanation:
         ops: One row per operation, in execution order.
         notes: What a reader must know.
         adapter: The GPU that was asked; ``None`` for other devices.
+        estimate: Of the Edge TPU, how long an inference would take; ``None`` where the file does
+            not tell.
+        compiler: What the Edge TPU's compiler printed, where it was asked.
     """
 
     file: str
@@ -61,6 +66,8 @@ class Explanation:
     ops: tuple[OpPlacement, ...]
     notes: tuple[str, ...] = ()
     adapter: Adapter | None = None
+    estimate: Estimate | None = None
+    compiler: CompilerLog | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -84,7 +91,31 @@ class Explanation:
             ],
             "notes": list(self.notes),
             "adapter": self.adapter.to_dict() if self.adapter else None,
+            "compiler": self.compiler.to_dict() if self.compiler else None,
+            "estimate_ms": self.estimate.to_dict() if self.estimate else None,
         }
+
+
+def explain_compiled(path: str | Path, output: str | Path) -> Explanation:
+    """Compile a file for the Edge TPU and tell what the compiler made of each operation.
+
+    Args:
+        path: A quantized ``.tflite`` file that is not compiled yet.
+        output: Where the compiled file goes.
+
+    Raises:
+        DelegateError: The compiler is not installed.
+        InvalidModelError: It refuses the file.
+        OutputError: ``output`` can not be written.
+    """
+    predicted = explain(path, device=Device.EDGETPU)
+    log = compile_file(path, output)
+    real = explain(output, device=Device.EDGETPU)
+    guessed, left = (sum(op.placement == PLAIN_CPU for op in e.ops) for e in (predicted, real))
+    notes = [f"the rules predicted {guessed} operations on the CPU, the compiler left {left}"]
+    if log.streamed_bytes:
+        notes.append(f"{log.streamed_bytes:,} bytes of weights are streamed at every inference")
+    return replace(real, notes=(*real.notes, *notes), compiler=log, estimate=predicted.estimate)
 
 
 def explain(
@@ -162,6 +193,9 @@ def _explain_edgetpu(path: str | Path, graph: Graph) -> Explanation:
     from edgevision.benchmarks.placement.edgetpu import place_ops
 
     placed = place_ops(graph)
+    # Nothing is mapped of a float file: its latency would be that of another one.
+    estimate = None if placed.compiled or not placed.partitions else estimate_latency(graph)
+    notes = (*placed.notes, *([str(estimate)] if estimate else []))
     taken, left = ("", "") if placed.compiled else (LIKELY, UNLIKELY)
     rows = tuple(
         replace(
@@ -175,7 +209,8 @@ def _explain_edgetpu(path: str | Path, graph: Graph) -> Explanation:
         device=Device.EDGETPU,
         partitions=placed.partitions,
         ops=rows,
-        notes=placed.notes,
+        notes=notes,
+        estimate=estimate,
     )
 
 

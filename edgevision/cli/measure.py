@@ -27,6 +27,7 @@ from edgevision.cli.options import (
     parse_values,
 )
 from edgevision.cli.terminal import Terminal, create_table
+from edgevision.errors import InvalidConfigError
 from edgevision.specs import Device, Part
 from edgevision.units import NOTHING, format_bytes, format_count, format_percent
 
@@ -216,11 +217,24 @@ def explain_file(
     model: Annotated[Path, typer.Argument(help="A .tflite file.")],
     device: OnDevice = Device.CPU,
     gpu_float32: GpuFloat32 = False,
+    compile_to: Annotated[
+        Path | None,
+        typer.Option("--compile", help="With --device edgetpu: run edgetpu_compiler, write this."),
+    ] = None,
 ) -> None:
     """Tell which operation runs on which device, and why not."""
-    from edgevision.benchmarks.placement.explain import explain
+    from edgevision.benchmarks.placement.explain import explain, explain_compiled
 
-    document = explain(model, device=device, gpu_float32=gpu_float32).to_dict()
+    if compile_to is None:
+        document = explain(model, device=device, gpu_float32=gpu_float32).to_dict()
+    elif device is Device.EDGETPU:
+        document = explain_compiled(model, compile_to).to_dict()
+    else:
+        raise InvalidConfigError(
+            "only files for the Edge TPU are compiled",
+            received=f"--compile with --device {device}",
+            remedy="add --device edgetpu",
+        )
 
     def render(console: Any) -> None:
         table = create_table("#", "op", "name", "runs on", "reason", left=(1, 2, 3, 4))

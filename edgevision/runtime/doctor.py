@@ -19,15 +19,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from edgevision.runtime.edgetpu_library import LIBRARIES as EDGETPU_LIBRARIES
 from edgevision.runtime.gpu_adapter import GpuParts, find_gpu_parts
 from edgevision.threads import count_cores, resolve_threads
 
 _MIN_FREE_BYTES = 1 << 30
-_EDGETPU_LIBRARIES = {
-    "Linux": "libedgetpu.so.1",
-    "Darwin": "libedgetpu.1.dylib",
-    "Windows": "edgetpu.dll",
-}
 _GPU_LIBRARIES = ("libLiteRtWebGpuAccelerator.so", "libLiteRtWebGpuAccelerator.dll")
 _CPU_FEATURES = {
     "asimd": "NEON",
@@ -264,7 +260,6 @@ def _find_gpu_library() -> str:
 
 
 def _inspect_edgetpu() -> list[Part]:
-    later = "the Edge TPU comes with a later version"
     library = ctypes.util.find_library("edgetpu") or _find_shared_library()
     devices = find_edgetpu_devices()
     compiler = shutil.which("edgetpu_compiler") or ""
@@ -276,7 +271,7 @@ def _inspect_edgetpu() -> list[Part]:
             name="edge tpu library (libedgetpu)",
             status=Status.OK if library else Status.MISSING,
             version=library,
-            remedy="" if library else f"install libedgetpu {source}; {later}",
+            remedy="" if library else f"install libedgetpu {source}",
         ),
         Part(
             name="edge tpu devices",
@@ -299,7 +294,7 @@ def _inspect_edgetpu() -> list[Part]:
 
 def _find_shared_library() -> str:
     """Look where a library lies that the system's cache does not list."""
-    name = _EDGETPU_LIBRARIES.get(platform.system(), "")
+    name = EDGETPU_LIBRARIES.get(platform.system(), "")
     folders = (*os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep), "/usr/local/lib")
     return next((name for f in folders if name and f and Path(f, name).exists()), "")
 

@@ -60,15 +60,19 @@ class LiteRtSession:
         self.path = Path(path)
         self.threads = resolve_threads(threads)
         runtime, self._distribution = find_interpreter()
-        self._interpreter, self._note = _open_interpreter(runtime, self.path, self.threads)
+        self._interpreter, self._note = self._open(runtime, self.threads)
         safe = _limit_threads(self._interpreter, self.path, self.threads)
         if safe < self.threads:
-            self._interpreter, self._note = _open_interpreter(runtime, self.path, safe)
+            self._interpreter, self._note = self._open(runtime, safe)
             self._note = "; ".join(filter(None, (self._note, _describe_limit(self.threads, safe))))
             self.threads = safe
         self._inputs, self._outputs = describe_tensors(self._interpreter)
         self._input_specs = tuple(self._inputs.values())
         self._input_indices = {spec.name: index for index, spec in self._inputs.items()}
+
+    def _open(self, runtime: ModuleType, threads: int) -> tuple[Any, str]:
+        """Return an interpreter that is ready to run, and a note on how it was opened."""
+        return _open_interpreter(runtime, self.path, threads)
 
     @property
     def backend(self) -> str:

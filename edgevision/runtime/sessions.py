@@ -10,10 +10,6 @@ from edgevision.runtime.session import Session
 from edgevision.specs import Device, ModelFormat, parse_choice
 from edgevision.threads import resolve_threads
 
-_LATER = {
-    Device.EDGETPU: "the Edge TPU is not available yet",
-}
-
 
 def open_session(
     path: str | Path,
@@ -28,7 +24,7 @@ def open_session(
 
     Args:
         path: The model file.
-        device: ``cpu`` or ``gpu``; ``edgetpu`` comes with a later version.
+        device: ``cpu``, ``gpu`` or ``edgetpu``.
         threads: CPU threads; by default the usable physical cores, at most 4.
         gpu_float32: Whether the GPU computes in float32 where it would take float16.
 
@@ -45,12 +41,16 @@ def open_session(
     chosen = parse_choice(Device, device, "device")
     threads = resolve_threads(threads)
     model_format = find_runnable_format(path)
-    if chosen in _LATER:
-        raise DelegateError(
-            _LATER[chosen], device=chosen, remedy="a later version brings it; use device=cpu"
-        )
     if chosen is Device.GPU:
-        return _open_gpu(path, model_format, threads, gpu_float32)
+        _need_tflite(path, model_format, chosen)
+        from edgevision.runtime.gpu import GpuSession
+
+        return GpuSession(path, threads=threads, float32=gpu_float32)
+    if chosen is Device.EDGETPU:
+        _need_tflite(path, model_format, chosen)
+        from edgevision.runtime.edgetpu import EdgeTpuSession
+
+        return EdgeTpuSession(path, threads=threads)
     if model_format is ModelFormat.ONNX:
         from edgevision.runtime.onnxruntime import OnnxRuntimeSession
 
@@ -60,16 +60,14 @@ def open_session(
     return LiteRtSession(path, threads=threads)
 
 
-def _open_gpu(path: str | Path, model_format: ModelFormat, threads: int, float32: bool) -> Session:
+def _need_tflite(path: str | Path, model_format: ModelFormat, device: Device) -> None:
     if model_format is not ModelFormat.TFLITE:
+        name = "GPU" if device is Device.GPU else "Edge TPU"
         raise DelegateError(
-            f"the GPU runs .tflite files only, not {path}",
-            device=Device.GPU,
+            f"the {name} runs .tflite files only, not {path}",
+            device=device,
             remedy="convert it with `edgevision convert`",
         )
-    from edgevision.runtime.gpu import GpuSession
-
-    return GpuSession(path, threads=threads, float32=float32)
 
 
 def find_runnable_format(path: str | Path) -> ModelFormat:
