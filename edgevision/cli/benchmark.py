@@ -73,7 +73,7 @@ def benchmark_files(
         check_reportable(output)
     with terminal.progress() as progress:
         if host is not None:
-            check_remote(device, data)
+            check_remote(device, data, per_op=per_op)
             report = benchmark_remote(
                 files,
                 host=host,
@@ -116,12 +116,19 @@ def benchmark_files(
     terminal.finish(document, render)
 
 
-def check_remote(device: str, data: Path | None) -> None:
+def check_remote(device: str, data: Path | None, *, per_op: bool) -> None:
     """Refuse what is not measured on another device.
 
     Raises:
-        InvalidConfigError: Accuracy was asked for, or another processor than the CPU.
+        InvalidConfigError: Accuracy or single operations were asked for, or another processor
+            than the CPU.
     """
+    if per_op:
+        raise InvalidConfigError(
+            "single operations are not timed on another device",
+            received="--per-op with --host",
+            remedy="leave --per-op out, or run edgevision on the device itself",
+        )
     if data is not None:
         raise InvalidConfigError(
             "accuracy is not measured on another device",

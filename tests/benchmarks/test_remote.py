@@ -133,7 +133,7 @@ def test_a_host_is_no_option(host: str) -> None:
         RemoteHost(host)
 
 
-@pytest.mark.parametrize("options", [["--device", "gpu"], ["--data", "photos"]])
+@pytest.mark.parametrize("options", [["--device", "gpu"], ["--data", "photos"], ["--per-op"]])
 def test_what_is_not_measured_there_is_refused(
     tiny_tflite: Path, capsys: Captured, options: list[str]
 ) -> None:
