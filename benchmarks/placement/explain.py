@@ -8,6 +8,7 @@ from typing import Any
 
 from edgevision.benchmarks.placement.cpu import PLAIN_CPU, XNNPACK, give_reason
 from edgevision.errors import DelegateError, UnsupportedOpError
+from edgevision.graph.edgetpu_package import EdgeTpuPackage
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.reader import read_graph
 from edgevision.runtime.sessions import open_session
@@ -25,6 +26,8 @@ class OpPlacement:
         placement: The delegate, or ``cpu`` for the interpreter's own kernels.
         partition: Number of the partition it belongs to, otherwise ``None``.
         reason: Why it was left behind, empty for a delegated one.
+        confidence: Where the placement is predicted: whether it is ``likely`` or ``unlikely``
+            that the operation runs on the device; otherwise empty.
     """
 
     index: int
@@ -33,6 +36,7 @@ class OpPlacement:
     placement: str
     partition: int | None = None
     reason: str = ""
+    confidence: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +49,7 @@ class Explanation:
         partitions: Number of delegate calls.
         ops: One row per operation, in execution order.
         notes: What a reader must know.
+        packages: Of a file compiled for the Edge TPU: what each compiled operation holds.
     """
 
     file: str
@@ -52,6 +57,7 @@ class Explanation:
     partitions: int
     ops: tuple[OpPlacement, ...]
     notes: tuple[str, ...] = ()
+    packages: tuple[EdgeTpuPackage, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -69,10 +75,12 @@ class Explanation:
                     "placement": op.placement,
                     "partition": op.partition,
                     "reason": op.reason,
+                    "confidence": op.confidence,
                 }
                 for op in self.ops
             ],
             "notes": list(self.notes),
+            "packages": [package.to_dict() for package in self.packages],
         }
 
 
@@ -81,11 +89,12 @@ def explain(path: str | Path, *, device: Device | str = Device.CPU) -> Explanati
 
     Args:
         path: A ``.tflite`` file.
-        device: ``cpu`` asks the interpreter what XNNPACK took.
+        device: ``cpu`` asks the interpreter what XNNPACK took; ``edgetpu`` reads a compiled file,
+            or predicts what the compiler would map.
 
     Raises:
         InvalidConfigError: There is no such device.
-        DelegateError: ``device`` is the GPU or the Edge TPU, whose placement is not explained yet.
+        DelegateError: ``device`` is the GPU, whose placement is not explained yet.
         UnsupportedOpError: The file is no ``.tflite``.
         InvalidModelError: The file is damaged, or the interpreter refuses it.
     """
@@ -97,6 +106,10 @@ def explain(path: str | Path, *, device: Device | str = Device.CPU) -> Explanati
             received=path,
             remedy="convert it with `edgevision convert`",
         )
+    if chosen is Device.EDGETPU:
+        from edgevision.benchmarks.placement.edgetpu import explain_edgetpu
+
+        return explain_edgetpu(path, graph)
     if chosen is not Device.CPU:
         raise DelegateError(
             "placement on this device is not explained by this version",

@@ -192,7 +192,7 @@ def explain_file(
         table = create_table("#", "op", "name", "runs on", "reason", left=(1, 2, 3, 4))
         for op in document["ops"]:
             table.add_row(
-                str(op["index"]), op["op"], op["name"][:48], op["placement"], op["reason"]
+                str(op["index"]), op["op"], op["name"][:48], _write_place(op), op["reason"]
             )
         console.print(table)
         console.print(
@@ -203,3 +203,9 @@ def explain_file(
             console.print(note, style="dim")
 
     terminal.finish(document, render)
+
+
+def _write_place(op: dict[str, Any]) -> str:
+    """Name the device; a predicted one is only likely."""
+    likely = op["confidence"] == "likely"
+    return f"{op['placement']} ({op['confidence']})" if likely else str(op["placement"])
