@@ -239,7 +239,6 @@ def _find_gpu_library() -> str:
 
 
 def _inspect_edgetpu() -> list[Part]:
-    later = "the Edge TPU comes with a later version"
     library = ctypes.util.find_library("edgetpu") or _find_shared_library()
     devices = find_edgetpu_devices()
     compiler = shutil.which("edgetpu_compiler") or ""
@@ -251,7 +250,7 @@ def _inspect_edgetpu() -> list[Part]:
             name="edge tpu library (libedgetpu)",
             status=Status.OK if library else Status.MISSING,
             version=library,
-            remedy="" if library else f"install libedgetpu {source}; {later}",
+            remedy="" if library else f"install libedgetpu {source}",
         ),
         Part(
             name="edge tpu devices",
@@ -274,9 +273,14 @@ def _inspect_edgetpu() -> list[Part]:
 
 def _find_shared_library() -> str:
     """Look where a library lies that the system's cache does not list."""
-    name = _EDGETPU_LIBRARIES.get(platform.system(), "")
+    name = name_edgetpu_library()
     folders = (*os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep), "/usr/local/lib")
-    return next((name for f in folders if name and f and Path(f, name).exists()), "")
+    return next((name for f in folders if f and Path(f, name).exists()), "")
+
+
+def name_edgetpu_library() -> str:
+    """Name the file of libedgetpu on this system."""
+    return _EDGETPU_LIBRARIES.get(platform.system(), "libedgetpu.so.1")
 
 
 def find_edgetpu_devices() -> list[str]:

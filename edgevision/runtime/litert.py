@@ -65,7 +65,12 @@ class LiteRtSession:
             self._interpreter, self._note = _open_interpreter(runtime, self.path, safe)
             self._note = "; ".join(filter(None, (self._note, _describe_limit(self.threads, safe))))
             self.threads = safe
-        self._inputs, self._outputs = _describe_tensors(self._interpreter)
+        self._adopt(self._interpreter)
+
+    def _adopt(self, interpreter: Any) -> None:
+        """Take an allocated interpreter as one's own."""
+        self._interpreter = interpreter
+        self._inputs, self._outputs = _describe_tensors(interpreter)
         self._input_specs = tuple(self._inputs.values())
         self._input_indices = {spec.name: index for index, spec in self._inputs.items()}
 

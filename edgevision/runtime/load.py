@@ -30,7 +30,7 @@ def load(
 
     Args:
         path: The model file.
-        device: ``cpu``; ``gpu`` and ``edgetpu`` come with a later version.
+        device: ``cpu``, or ``edgetpu`` for a compiled file; ``gpu`` comes with a later version.
         threads: CPU threads; by default the usable physical cores, at most 4.
         **overrides: Parts of the contract to state over the file's own, ``None`` for the file's:
             ``labels`` (names, or a text file with one a line), ``mean`` and ``std`` (one value or

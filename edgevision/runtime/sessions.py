@@ -12,7 +12,6 @@ from edgevision.threads import resolve_threads
 
 _LATER = {
     Device.GPU: "the GPU is not available yet",
-    Device.EDGETPU: "the Edge TPU is not available yet",
 }
 
 
@@ -23,7 +22,8 @@ def open_session(path: str | Path, *, device: str = "cpu", threads: int | None =
 
     Args:
         path: The model file.
-        device: ``cpu``; ``gpu`` and ``edgetpu`` come with a later version.
+        device: ``cpu``, or ``edgetpu`` for a compiled ``.tflite`` (the environment variable
+            ``EDGEVISION_EDGETPU`` chooses among several); ``gpu`` comes with a later version.
         threads: CPU threads; by default the usable physical cores, at most 4.
 
     Returns:
@@ -43,6 +43,8 @@ def open_session(path: str | Path, *, device: str = "cpu", threads: int | None =
         raise DelegateError(
             _LATER[chosen], device=chosen, remedy="a later version brings it; use device=cpu"
         )
+    if chosen is Device.EDGETPU:
+        return _open_edgetpu(path, model_format, threads)
     if model_format is ModelFormat.ONNX:
         from edgevision.runtime.onnxruntime import OnnxRuntimeSession
 
@@ -50,6 +52,18 @@ def open_session(path: str | Path, *, device: str = "cpu", threads: int | None =
     from edgevision.runtime.litert import LiteRtSession
 
     return LiteRtSession(path, threads=threads)
+
+
+def _open_edgetpu(path: str | Path, model_format: ModelFormat, threads: int) -> Session:
+    if model_format is not ModelFormat.TFLITE:
+        raise DelegateError(
+            "the Edge TPU runs compiled .tflite files only",
+            device=Device.EDGETPU,
+            remedy="convert, quantize with --scheme edgetpu, then run edgetpu_compiler",
+        )
+    from edgevision.runtime.edgetpu import EdgeTpuSession
+
+    return EdgeTpuSession(path, threads=threads)
 
 
 def find_runnable_format(path: str | Path) -> ModelFormat:
