@@ -15,6 +15,7 @@ from typing import Any
 
 from edgevision.benchmarks.macs import count_macs
 from edgevision.errors import UnsupportedOpError
+from edgevision.graph.edgetpu_package import COMPILED_OP
 from edgevision.graph.edgetpu_rules import find_refusals
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
@@ -106,7 +107,7 @@ def estimate_latency(graph: Graph) -> Estimate:
     Raises:
         UnsupportedOpError: The file is compiled: what is in its program can not be seen.
     """
-    if any(op.name == "CUSTOM:edgetpu-custom-op" for op in graph.ops):
+    if any(op.name == COMPILED_OP for op in graph.ops):
         raise UnsupportedOpError(
             "a compiled file does not tell what it computes",
             received=graph.name,

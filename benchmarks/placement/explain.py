@@ -8,8 +8,9 @@ from typing import Any
 
 from edgevision.benchmarks.placement.cpu import PLAIN_CPU, XNNPACK, give_reason
 from edgevision.benchmarks.placement.edgetpu_compiler import CompilerLog, compile_file
-from edgevision.benchmarks.placement.edgetpu_latency import Estimate, estimate_latency
+from edgevision.benchmarks.placement.edgetpu_latency import Estimate
 from edgevision.errors import UnsupportedOpError
+from edgevision.graph.edgetpu_package import EdgeTpuPackage
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.reader import read_graph
 from edgevision.runtime.session import Adapter
@@ -28,8 +29,8 @@ class OpPlacement:
         placement: The delegate, or ``cpu`` for the interpreter's own kernels.
         partition: Number of the partition it belongs to, otherwise ``None``.
         reason: Why it was left behind, empty for a delegated one.
-        likelihood: Of a prediction, how likely the delegate is to take it (``likely``,
-            ``unlikely``); empty where nothing is predicted.
+        confidence: Where the placement is predicted: whether it is ``likely`` or ``unlikely``
+            that the operation runs on the device; otherwise empty.
     """
 
     index: int
@@ -38,10 +39,7 @@ class OpPlacement:
     placement: str
     partition: int | None = None
     reason: str = ""
-    likelihood: str = ""
-
-
-LIKELY, UNLIKELY = "likely", "unlikely"
+    confidence: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +56,7 @@ class Explanation:
         estimate: Of the Edge TPU, how long an inference would take; ``None`` where the file does
             not tell.
         compiler: What the Edge TPU's compiler printed, where it was asked.
+        packages: Of a file compiled for the Edge TPU: what each compiled operation holds.
     """
 
     file: str
@@ -68,6 +67,7 @@ class Explanation:
     adapter: Adapter | None = None
     estimate: Estimate | None = None
     compiler: CompilerLog | None = None
+    packages: tuple[EdgeTpuPackage, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -85,12 +85,13 @@ class Explanation:
                     "placement": op.placement,
                     "partition": op.partition,
                     "reason": op.reason,
-                    "likelihood": op.likelihood,
+                    "confidence": op.confidence,
                 }
                 for op in self.ops
             ],
             "notes": list(self.notes),
             "adapter": self.adapter.to_dict() if self.adapter else None,
+            "packages": [package.to_dict() for package in self.packages],
             "compiler": self.compiler.to_dict() if self.compiler else None,
             "estimate_ms": self.estimate.to_dict() if self.estimate else None,
         }
@@ -146,7 +147,9 @@ def explain(
     if chosen is Device.GPU:
         return _explain_gpu(path, graph, gpu_float32)
     if chosen is Device.EDGETPU:
-        return _explain_edgetpu(path, graph)
+        from edgevision.benchmarks.placement.edgetpu import explain_edgetpu
+
+        return explain_edgetpu(path, graph)
     return _explain_cpu(path, graph)
 
 
@@ -186,31 +189,6 @@ def _explain_gpu(path: str | Path, graph: Graph, float32: bool) -> Explanation:
         ops=rows,
         notes=tuple(notes),
         adapter=adapter,
-    )
-
-
-def _explain_edgetpu(path: str | Path, graph: Graph) -> Explanation:
-    from edgevision.benchmarks.placement.edgetpu import place_ops
-
-    placed = place_ops(graph)
-    # Nothing is mapped of a float file: its latency would be that of another one.
-    estimate = None if placed.compiled or not placed.partitions else estimate_latency(graph)
-    notes = (*placed.notes, *([str(estimate)] if estimate else []))
-    taken, left = ("", "") if placed.compiled else (LIKELY, UNLIKELY)
-    rows = tuple(
-        replace(
-            _describe_op(graph, op, PLAIN_CPU if reason else str(Device.EDGETPU), reason),
-            likelihood=left if reason else taken,
-        )
-        for op, reason in zip(graph.ops, placed.reasons, strict=True)
-    )
-    return Explanation(
-        file=str(path),
-        device=Device.EDGETPU,
-        partitions=placed.partitions,
-        ops=rows,
-        notes=notes,
-        estimate=estimate,
     )
 
 

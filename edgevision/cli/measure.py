@@ -240,10 +240,10 @@ def explain_file(
         table = create_table("#", "op", "name", "runs on", "reason", left=(1, 2, 3, 4))
         for op in document["ops"]:
             table.add_row(
-                str(op["index"]), op["op"], op["name"][:48], op["placement"], op["reason"]
+                str(op["index"]), op["op"], op["name"][:48], _write_place(op), op["reason"]
             )
         console.print(table)
-        predicted = any(op["likelihood"] for op in document["ops"])
+        predicted = any(op["confidence"] for op in document["ops"])
         console.print(
             f"{document['ops_delegated']} of {document['ops_total']} ops "
             f"{'likely ' if predicted else ''}delegated in {document['partitions']} partition(s)"
@@ -252,3 +252,9 @@ def explain_file(
             console.print(note, style="dim")
 
     terminal.finish(document, render)
+
+
+def _write_place(op: dict[str, Any]) -> str:
+    """Name the device; a predicted one is only likely."""
+    likely = op["confidence"] == "likely"
+    return f"{op['placement']} ({op['confidence']})" if likely else str(op["placement"])

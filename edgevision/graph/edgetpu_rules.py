@@ -7,7 +7,7 @@ reasons it does not tell: what these rules let pass is likely to run there, not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgevision.graph.graph import Graph, Op, Tensor
@@ -47,22 +47,47 @@ class Refusal:
 def find_refusals(graph: Graph) -> list[Refusal]:
     """List what would stay on the CPU, in order of execution.
 
-    One part of the network is mapped, from the inputs on: whatever needs the result of an
-    operation that is not taken stays on the CPU too. A QUANTIZE that turns float inputs into
-    integers stays there alone.
+    One part of the network is mapped: the first operations that can be, with all that needs
+    nothing but their results, constants and what comes before them. The rest stays on the CPU,
+    able or not; the compiler says "More than one subgraph is not supported" of it.
     """
+    reasons = [give_edgetpu_reason(graph, op) for op in graph.ops]
+    part = _choose_part(graph, [not reason for reason in reasons])
     found = list[Refusal]()
     left = set[int]()
-    for op in graph.ops:
-        reason = give_edgetpu_reason(graph, op)
-        # Floats behind an operation that stays are no cause of their own.
-        if left.intersection(op.inputs) and (not reason or reason == _need_bytes(graph, op)):
-            reason = BEHIND
-        if not reason:
+    for op, reason in zip(graph.ops, reasons, strict=True):
+        if op.index in part:
             continue
-        found.append(Refusal(op=op, reason=reason))
-        if not _is_entrance(graph, op):
-            left.update(op.outputs)
+        # Floats behind an operation that stays are no cause of their own.
+        follows = bool(left.intersection(op.inputs)) and reason == _need_bytes(graph, op)
+        found.append(Refusal(op=op, reason=BEHIND if follows or not reason else reason))
+        left.update(op.outputs)
+    return found
+
+
+def _choose_part(graph: Graph, able: Sequence[bool]) -> set[int]:
+    """Choose the operations that are mapped, in the way in which TFLite cuts a graph for delegates.
+
+    Where the first operation can not be mapped, everything comes before the part that is ready
+    and can not be mapped either; a QUANTIZE of float inputs is the usual case.
+
+    Args:
+        graph: The network.
+        able: Whether the Edge TPU takes each operation.
+    """
+    done = set[int]()
+    if graph.ops and not able[0]:
+        done = _collect_ready(graph, [not fits for fits in able], done)
+    return _collect_ready(graph, able, done)
+
+
+def _collect_ready(graph: Graph, wanted: Sequence[bool], done: set[int]) -> set[int]:
+    """Collect wanted operations that need only each other and what is done; files are in order."""
+    found = set[int]()
+    for op in graph.ops:
+        needs = {graph.producers.get(i, -1) for i in op.inputs} - {-1, op.index}
+        if wanted[op.index] and needs <= done | found:
+            found.add(op.index)
     return found
 
 
@@ -72,10 +97,6 @@ def give_edgetpu_reason(graph: Graph, op: Op) -> str:
         return "the Edge TPU has no such operation"
     rules = (_need_static_shapes, _need_bytes, _need_three_dimensions, *RULES[op.name])
     return next((reason for rule in rules if (reason := rule(graph, op))), "")
-
-
-def _is_entrance(graph: Graph, op: Op) -> bool:
-    return op.name == "QUANTIZE" and op.inputs[0] in graph.inputs
 
 
 def _list_flowing(graph: Graph, op: Op) -> list[Tensor]:

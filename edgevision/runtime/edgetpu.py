@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from edgevision.errors import DelegateError, summarize
+from edgevision.graph.edgetpu_package import COMPILED_OP
 from edgevision.graph.tflite import read_tflite
 from edgevision.runtime.edgetpu_library import count_devices, name_library, read_selection
 from edgevision.runtime.isolate import IsolatedCallError, is_isolated, run_isolated
@@ -20,7 +21,6 @@ from edgevision.runtime.litert import LiteRtSession
 from edgevision.runtime.session import Placement
 from edgevision.specs import Device
 
-COMPILED_OP = "CUSTOM:edgetpu-custom-op"
 _TRIAL_SECONDS = 60.0
 
 

@@ -168,3 +168,10 @@ def test_a_float_file_is_refused_whole() -> None:
     graph = read_tflite(build_classifier())
     assert len(find_refusals(graph)) == len(graph.ops)
     assert find_refusals(read_tflite(build_detector()))[-1].op.name.startswith("CUSTOM:")
+
+
+def test_the_part_may_begin_behind_what_can_not_be_mapped() -> None:
+    # A leading run of refused operations does not cost the rest; a second part does.
+    refusals = find_refusals(chain("HARD_SWISH", "RELU", "RELU6", "HARD_SWISH", "RELU"))
+    assert [r.op.index for r in refusals] == [0, 3, 4]
+    assert [r.is_cause for r in refusals] == [True, True, False]
