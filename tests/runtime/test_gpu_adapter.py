@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from crashing import crash
+
 from edgevision.runtime import gpu_adapter
 from edgevision.runtime.gpu_adapter import find_gpu_parts
 
