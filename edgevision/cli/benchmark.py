@@ -147,7 +147,7 @@ def render_rows(console: Any, report: BenchmarkReport) -> None:
     """Print the table of a report, and the reasons of rows without figures."""
     from edgevision.benchmarks.report.figures import choose_columns
 
-    columns = choose_columns(report.rows)
+    columns = choose_columns(report.rows, brief=True)
     table = create_table(*columns, left=(0, 1))
     for cells in zip(*columns.values(), strict=True):
         table.add_row(*cells)
