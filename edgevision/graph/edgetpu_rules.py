@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from edgevision.graph.graph import Graph, Op, Tensor
 
@@ -21,6 +22,12 @@ _MAX_SOFTMAX = 16_000
 # The one bilinear enlargement that a compiled DeepLab left behind while its input was mapped is by
 # 33; where exactly the limit lies is not published.
 _MAX_ENLARGEMENT = 8
+# Outputs of 5.5 MB (that DeepLab) and of 8.4 MB were left behind, the latter with an enlargement by
+# 2 only; https://github.com/google-coral/edgetpu/issues/31.
+_MAX_RESIZED_BYTES = 5_500_000
+# 256 x 128 positions were left behind, 64 x 128 taken;
+# https://github.com/google-coral/edgetpu/issues/461.
+_MAX_MEAN_POSITIONS = 256 * 128
 _BYTES = ("int8", "uint8")
 _LSTM_STATES = ("int8", "uint8", "int16")
 _LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
@@ -157,6 +164,8 @@ def _limit_enlargement(graph: Graph, op: Op) -> str:
     if len(before) != 4 or len(after) != 4:
         return "its input has no height and width"
     factor = max(after[i] / max(before[i], 1) for i in (1, 2))
+    if prod(after) > _MAX_RESIZED_BYTES:
+        return f"its output of {prod(after) / 1e6:.1f} MB is larger than the compiler takes"
     if factor <= _MAX_ENLARGEMENT:
         return ""
     return f"it enlarges by {factor:.0f}, more than the compiler takes without loss of precision"
@@ -176,6 +185,15 @@ def _keep_batch(key: str) -> Rule:
         return "it works along the batch" if 0 in axes else ""
 
     return check
+
+
+def _limit_mean_positions(graph: Graph, op: Op) -> str:
+    shape = graph.tensors[op.inputs[0]].shape
+    axes = _read_axes(graph, op, "axes") or ()
+    positions = prod(shape[axis] for axis in axes if axis < len(shape) - 1)
+    if positions < _MAX_MEAN_POSITIONS:
+        return ""
+    return f"it is a mean over {positions} positions, more than the compiler takes"
 
 
 def _limit_channel_mean(graph: Graph, op: Op) -> str:
@@ -249,7 +267,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "DEPTHWISE_CONV_2D": _CONVOLUTION,
     "FULLY_CONNECTED": (_need_constants, _need_default_weights, _need_flat_output),
     "MAX_POOL_2D": (_forbid_activation,),
-    "MEAN": (_keep_batch("axes"), _limit_channel_mean),
+    "MEAN": (_keep_batch("axes"), _limit_channel_mean, _limit_mean_positions),
     "PACK": (_keep_batch("axis"),),
     "PAD": (_keep_batch_unpadded,),
     "PRELU": (_need_channel_slopes,),
