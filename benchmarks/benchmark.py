@@ -15,6 +15,7 @@ from edgevision.benchmarks.environment import describe_environment
 from edgevision.benchmarks.latency import (
     PRECISION,
     Latency,
+    Timed,
     compare_latencies,
     measure_latencies,
 )
@@ -79,7 +80,8 @@ def benchmark(
             check_data(files, data, skip_broken=skip_broken)
         watch = Watch(worker.pid for worker in workers)
         rows = _probe(rows, workers, progress)
-        rows = _add_latencies(rows, workers, seconds, progress)
+        stations = [_Station(worker) for worker in workers]
+        rows = add_latencies(rows, stations, seconds, progress)
         conditions = watch.finish()
     rows = [replace(row, left_behind=_find_left_behind(row)) for row in rows]
     if per_op:
@@ -91,7 +93,7 @@ def benchmark(
         environment=describe_environment(),
         conditions=conditions,
         data="" if data is None else str(data),
-        warnings=(*find_disturbances(conditions), *_find_uncertain(rows)),
+        warnings=(*find_disturbances(conditions), *find_uncertain(rows)),
     )
 
 
@@ -143,10 +145,22 @@ def _probe(
             probed.append(replace(row, probe=probe, steps=worker.call("time_steps")))
         except EdgeVisionError as error:
             status = UNAVAILABLE if isinstance(error, DelegateError) else FAILED
-            probed.append(replace(row, status=status, reason=str(error)))
+            failed = replace(row, status=status, reason=str(error))
+            probed.append(_add_estimate(failed) if row.device is Device.EDGETPU else failed)
     if progress:
         progress("probing", len(rows), len(rows))
     return probed
+
+
+def _add_estimate(row: BenchmarkRow) -> BenchmarkRow:
+    """Add what an Edge TPU that is not there would need, where the file lets it be told."""
+    if row.status != UNAVAILABLE or row.profile.format is not ModelFormat.TFLITE:
+        return row
+    explained = explain(row.file, device=Device.EDGETPU)
+    if explained.estimate is None:
+        return row
+    reason = f"{row.reason}; {explained.estimate}"
+    return replace(row, reason=reason, estimate=explained.estimate)
 
 
 class _Station:
@@ -166,18 +180,17 @@ class _Station:
         return times
 
 
-def _add_latencies(
-    rows: list[BenchmarkRow],
-    workers: Sequence[Worker],
+def add_latencies(
+    rows: Sequence[BenchmarkRow],
+    stations: Sequence[Timed],
     seconds: float,
     progress: Progress | None,
 ) -> list[BenchmarkRow]:
-    """Time all rows that can run, in turns."""
+    """Time all rows that can run, in turns; ``stations`` has the model of each."""
     runnable = [i for i, row in enumerate(rows) if row.status == OK]
-    stations = [_Station(workers[i]) for i in runnable]
-    found = dict(
-        zip(runnable, measure_latencies(stations, seconds=seconds, progress=progress), strict=True)
-    )
+    timed_stations = [stations[i] for i in runnable]
+    times = measure_latencies(timed_stations, seconds=seconds, progress=progress)
+    found = dict(zip(runnable, times, strict=True))
     # The times of a program that imitates a GPU are compared with nothing.
     ranked = {i: x for i, x in found.items() if isinstance(x, Latency) and not rows[i].software}
     reference = next(iter(ranked.values()), None)
@@ -191,7 +204,7 @@ def _add_latencies(
     return timed
 
 
-def _find_uncertain(rows: Sequence[BenchmarkRow]) -> Iterator[str]:
+def find_uncertain(rows: Sequence[BenchmarkRow]) -> Iterator[str]:
     """Name rows whose median is not known well."""
     for row in rows:
         if row.latency is None or row.software:

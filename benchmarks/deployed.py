@@ -2,8 +2,8 @@
 
 An estimate: it follows what converting and quantizing do to the kinds of operations that the zoo
 consists of. BatchNorm is folded into the layer before it, weights take one byte and biases four,
-every channel has a scale and a zero point of its own, and a hard-swish becomes a depthwise
-convolution and a product.
+every channel has a scale and a zero point of its own, a hard-swish becomes a depthwise
+convolution and a product, and what is concatenated is brought to one range.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from edgevision.graph.ops import OpKind
 # Of one channel: its bias, and scale (4) and zero point (8) of both kernel and bias.
 _CHANNEL_BYTES = 4 + 2 * (4 + 8)
 # Of one operation: its tables, and names, shapes and ranges of the tensors that it brings.
-_LAYER_BYTES = 640
-_OP_BYTES = 320
+_LAYER_BYTES = 800
+_OP_BYTES = 500
 # Header, signature, contract and labels' archive.
 _FILE_BYTES = 4096
 
@@ -77,10 +77,16 @@ def is_int8_friendly(graph: Graph) -> bool:
 
 def _estimate_file(graph: Graph) -> int:
     total = _FILE_BYTES
+    normalized = {op.inputs[0] for op in graph.ops if op.kind is OpKind.BATCH_NORM}
+    written: set[int] = set()
     for op in graph.ops:
         if op.kind in _LAYERS:
             kernel = graph.tensors[op.inputs[1]]
-            total += kernel.size + _count_channels(op, kernel) * _CHANNEL_BYTES + _LAYER_BYTES
+            # Layers share a kernel in the file as well, unless each has a BatchNorm of its own.
+            if kernel.index not in written or op.outputs[0] in normalized:
+                total += kernel.size + _count_channels(op, kernel) * _CHANNEL_BYTES
+            written.add(kernel.index)
+            total += _LAYER_BYTES
         elif _is_hard_swish(op):
             channels = graph.tensors[op.inputs[0]].shape[-1]
             total += channels * (1 + _CHANNEL_BYTES) + _LAYER_BYTES + _OP_BYTES
@@ -105,19 +111,33 @@ def _is_hard_swish(op: Op) -> bool:
 
 
 def _quantize(graph: Graph) -> Graph:
-    """Return the graph with int8 activations, a gate beside every hard-swish."""
+    """Return the graph as quantizing leaves it: int8, and what it puts in between."""
     tensors = [t if t.constant else Tensor(t.index, t.name, t.shape, "int8") for t in graph.tensors]
     ops: list[Op] = []
+
+    def add(op: Op, kind: OpKind, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> None:
+        ops.append(Op(len(ops), kind, op.name, inputs, outputs, op.attributes, op.label))
+
+    def add_tensor(like: int) -> int:
+        tensors.append(Tensor(len(tensors), "", tensors[like].shape, "int8"))
+        return len(tensors) - 1
+
+    resized = {op.outputs[0] for op in graph.ops if op.kind is OpKind.RESIZE}
     for op in graph.ops:
-        if not _is_hard_swish(op):
-            ops.append(_copy(op, len(ops), op.kind, op.inputs, op.outputs))
-            continue
-        gate = Tensor(len(tensors), f"{op.label}_gate", tensors[op.inputs[0]].shape, "int8")
-        tensors.append(gate)
-        kind = OpKind.DEPTHWISE_CONV_2D
-        ops.append(_copy(op, len(ops), kind, op.inputs, (gate.index,)))
-        inputs = (*op.inputs, gate.index)
-        ops.append(_copy(op, len(ops), OpKind.MUL, inputs, op.outputs))
+        if _is_hard_swish(op):
+            gate = add_tensor(op.inputs[0])
+            add(op, OpKind.DEPTHWISE_CONV_2D, op.inputs, (gate,))
+            add(op, OpKind.MUL, (*op.inputs, gate), op.outputs)
+        elif op.kind is OpKind.CONCAT:
+            # All inputs need the range of the result, but a resize keeps the one that it reads.
+            inputs = []
+            for index in op.inputs:
+                inputs.append(add_tensor(index) if index in resized else index)
+                if inputs[-1] != index:
+                    add(op, OpKind.QUANTIZE, (index,), (inputs[-1],))
+            add(op, op.kind, tuple(inputs), op.outputs)
+        else:
+            add(op, op.kind, op.inputs, op.outputs)
     return Graph(
         name=graph.name,
         tensors=tuple(tensors),
@@ -125,9 +145,3 @@ def _quantize(graph: Graph) -> Graph:
         inputs=graph.inputs,
         outputs=graph.outputs,
     )
-
-
-def _copy(
-    op: Op, index: int, kind: OpKind, inputs: tuple[int, ...], outputs: tuple[int, ...]
-) -> Op:
-    return Op(index, kind, op.name, inputs, outputs, op.attributes, op.label)

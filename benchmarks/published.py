@@ -14,7 +14,7 @@ _SLIM = "https://github.com/tensorflow/models/blob/master/research/slim/nets/"
 V1_SOURCE = f"TF-Slim, mobilenet_v1.md ({_SLIM}mobilenet_v1.md)"
 V2_SOURCE = f"TF-Slim, mobilenet/README.md ({_SLIM}mobilenet/README.md)"
 V3_SOURCE = V2_SOURCE
-V4_SOURCE = "Qin et al. 2024, MobileNetV4, results on ImageNet-1K (arXiv:2404.10518)"
+V4_SOURCE = "timm, README of June 2024 (https://github.com/huggingface/pytorch-image-models)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +80,14 @@ _V3 = {
     ("mobilenet_v3_large_minimalistic", 1.0, 224): 72.3,
     ("mobilenet_v3_small_minimalistic", 1.0, 224): 61.9,
 }
+# Percent (top-1, top-5) by name, alpha and side.
 _V4 = {
-    ("mobilenet_v4_conv_small", 1.0, 224): 73.8,
-    ("mobilenet_v4_conv_medium", 1.0, 256): 79.9,
-    ("mobilenet_v4_conv_large", 1.0, 384): 82.9,
+    ("mobilenet_v4_conv_small", 1.0, 224): (73.8, 91.4),
+    ("mobilenet_v4_conv_small", 1.0, 256): (74.6, 92.1),
+    ("mobilenet_v4_conv_medium", 1.0, 224): (79.1, 94.8),
+    ("mobilenet_v4_conv_medium", 1.0, 256): (79.9, 95.2),
+    ("mobilenet_v4_conv_large", 1.0, 256): (81.9, 95.7),
+    ("mobilenet_v4_conv_large", 1.0, 384): (83.0, 96.3),
 }
 
 Key = tuple[str, float, int]
@@ -95,8 +99,8 @@ def _collect() -> dict[Key, Published]:
         for alpha, sides in table.items():
             for side, (top1, top5) in sides.items():
                 rows[name, alpha, side] = _from_percent(top1, top5, source)
-    for figures, source in ((_V3, V3_SOURCE), (_V4, V4_SOURCE)):
-        rows.update({key: _from_percent(top1, None, source) for key, top1 in figures.items()})
+    rows.update({key: _from_percent(top1, None, V3_SOURCE) for key, top1 in _V3.items()})
+    rows.update({key: _from_percent(*figures, V4_SOURCE) for key, figures in _V4.items()})
     return rows
 
 

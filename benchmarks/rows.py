@@ -7,6 +7,7 @@ from typing import Any
 
 from edgevision.benchmarks.latency import Latency, Ratio
 from edgevision.benchmarks.operators import OperatorProfile
+from edgevision.benchmarks.placement.edgetpu_latency import Estimate
 from edgevision.benchmarks.placement.explain import OpPlacement
 from edgevision.benchmarks.probe import Probe
 from edgevision.benchmarks.profile import Profile
@@ -38,6 +39,7 @@ class BenchmarkRow:
         accuracy: Figures of ``evaluate`` on the given data, otherwise empty.
         operators: Times of single operations, where they were asked for.
         left_behind: Operations that the device's delegate left, with the reasons.
+        estimate: How long it would take on an Edge TPU that is not there.
     """
 
     file: str
@@ -54,6 +56,7 @@ class BenchmarkRow:
     accuracy: dict[str, Any] = field(default_factory=dict)
     operators: OperatorProfile | None = None
     left_behind: tuple[OpPlacement, ...] = ()
+    estimate: Estimate | None = None
 
     @property
     def adapter(self) -> Adapter | None:
@@ -101,6 +104,7 @@ class BenchmarkRow:
             "adapter": self.adapter.to_dict() if self.adapter else None,
             "software": self.software,
             "run_time_ms": run_time.to_dict() if run_time else None,
+            "estimate_ms": self.estimate.to_dict() if self.estimate else None,
             "left_behind": [
                 {"index": op.index, "op": op.op, "name": op.name, "reason": op.reason}
                 for op in self.left_behind

@@ -31,6 +31,13 @@ Array = np.ndarray[Any, Any]
 # Just beyond half a step at the smallest distance from the middle: see ``find_input_range``.
 _TIE_BREAK = 0.002
 
+NARROWEST, NARROWEST_16_BIT = 1e-6, 2e-4
+"""Width that a range has at the least, of 8-bit and of 16-bit activations.
+
+TensorFlow Lite's own kernels express the 6 of a ReLU6 in steps of the range, and refuse a file
+where that does not fit into 32 bits.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ChannelRange:
@@ -141,14 +148,23 @@ def find_input_range(preprocessing: Preprocessing) -> tuple[float, float]:
     return (-128 - zero) * step, (127 - zero) * step
 
 
-def widen_range(low: float, high: float) -> tuple[float, float]:
+def widen_range(low: float, high: float, narrowest: float = NARROWEST) -> tuple[float, float]:
     """Make a range hold zero and have a width, as integer kernels need it.
+
+    Args:
+        low: Smallest value seen.
+        high: Largest value seen.
+        narrowest: Width of the result at the least; see ``NARROWEST``.
 
     >>> widen_range(0.0, 0.0), widen_range(2.0, 3.0)
     ((0.0, 1.0), (0.0, 3.0))
     """
     low, high = min(low, 0.0), max(high, 0.0)
-    return (low, high) if high - low > np.finfo(np.float32).tiny else (0.0, 1.0)
+    width = high - low
+    if width <= np.finfo(np.float32).tiny:
+        return 0.0, 1.0
+    growth = max(1.0, narrowest / width)
+    return low * growth, high * growth
 
 
 def name_tensor(graph: Graph, index: int) -> str:

@@ -16,7 +16,7 @@ from edgevision.errors import UnsupportedOpError, summarize
 from edgevision.graph.flatbuffer import ModelEditor
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.tflite import read_tflite
-from edgevision.quantization.calibrate import widen_range
+from edgevision.quantization.calibrate import NARROWEST, NARROWEST_16_BIT, widen_range
 from edgevision.quantization.schemes import SCHEMES, create_recipe
 from edgevision.runtime.native_log import hide_announcements
 from edgevision.specs import Scheme
@@ -63,7 +63,8 @@ def run_engine(
     quantizer = load_engine()
     statistics = None
     if SCHEMES[scheme].needs_ranges:
-        statistics = _describe_ranges(graph, bounds or {})
+        narrowest = NARROWEST_16_BIT if SCHEMES[scheme].activation_bits == 16 else NARROWEST
+        statistics = _describe_ranges(graph, bounds or {}, narrowest)
     with _quiet():
         try:
             names = [graph.tensors[graph.ops[index].outputs[0]].name for index in lifted]
@@ -104,14 +105,14 @@ def _is_idle(graph: Graph, op: Op) -> bool:
     return same and before.quantization is not None and not bare
 
 
-def _describe_ranges(graph: Graph, bounds: Bounds) -> dict[str, dict[str, Any]]:
+def _describe_ranges(graph: Graph, bounds: Bounds, narrowest: float) -> dict[str, dict[str, Any]]:
     """Write ranges the way the engine calibrates: by tensor name.
 
     Constants are left out on purpose: a range given for a weight would make it per-tensor.
     """
     described = {}
     for index, seen in bounds.items():
-        low, high = widen_range(*seen)
+        low, high = widen_range(*seen, narrowest)
         described[graph.tensors[index].name] = {
             "min": np.array([low], np.float32),
             "max": np.array([high], np.float32),

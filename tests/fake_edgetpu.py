@@ -37,3 +37,19 @@ def build_compiled() -> bytes:
     editor.set_inputs([image])
     editor.set_outputs([scores])
     return editor.to_bytes()
+
+
+def build_chain(*names: str) -> bytes:
+    """Build operations on bytes, each behind the other; DEQUANTIZE turns them into floats."""
+    editor = ModelEditor(create_empty_model())
+    grid = Quantization((1 / 64,), (0,))
+    first = last = editor.add_tensor("x", shape=(1, 4), dtype="int8", quantization=grid)
+    for i, name in enumerate(names):
+        plain = name == "DEQUANTIZE"
+        dtype, scales = ("float32", None) if plain else ("int8", grid)
+        output = editor.add_tensor(f"y{i}", shape=(1, 4), dtype=dtype, quantization=scales)
+        editor.add_op(name, [last], [output])
+        last = output
+    editor.set_inputs([first])
+    editor.set_outputs([last])
+    return editor.to_bytes()

@@ -44,9 +44,14 @@ RULES: tuple[tuple[Callable[[Graph, Op], bool], str, str], ...] = (
     (
         _is_quantized("HARD_SWISH"),
         "XNNPACK has no integer HARD_SWISH",
-        "a network with ReLU6, or the minimalistic variant, stays in one partition",
+        "quantize the float file with `edgevision quantize`, which writes it as operations that "
+        "XNNPACK takes",
     ),
-    (_is_quantized("SOFTMAX"), "XNNPACK has no integer SOFTMAX", ""),
+    (
+        _is_quantized("SOFTMAX"),
+        "XNNPACK has no integer SOFTMAX",
+        "behind the network it costs next to nothing",
+    ),
     (
         _has_activation_dtype("int16"),
         "XNNPACK has no int16 activations",

@@ -1,78 +1,134 @@
-"""Edge TPU placement: predicted by the published rules, or read from a compiled file.
+"""Edge TPU placement: what Google's compiler would map, and what a compiled file really maps.
 
-Neither device nor compiler is needed. A prediction is "likely" at best: the compiler also refuses
-operations for reasons that it does not tell.
+A prediction follows the published rules (``graph/edgetpu_rules.py``). The compiler also refuses
+operations for reasons that it does not publish, so each row says likely or unlikely.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
 
-from edgevision.graph.edgetpu_rules import BEHIND, find_refusals
+from edgevision.benchmarks.placement.cpu import PLAIN_CPU
+from edgevision.benchmarks.placement.edgetpu_latency import estimate_latency
+from edgevision.benchmarks.placement.explain import Explanation, OpPlacement
+from edgevision.errors import InvalidModelError
+from edgevision.graph.edgetpu_package import COMPILED_OP, EdgeTpuPackage, read_packages
+from edgevision.graph.edgetpu_rules import find_refusals
 from edgevision.graph.graph import Graph, Op
-from edgevision.graph.tflite_schema import EDGETPU_OP
+from edgevision.specs import Device
+from edgevision.units import format_bytes
 
-COMPILED_OP = f"CUSTOM:{EDGETPU_OP}"
-LEFT_BY_COMPILER = "the compiler left it on the CPU"
-NOT_QUANTIZED = (
-    "the Edge TPU computes on 8-bit integers only: quantize the float file with --scheme edgetpu"
+_PREDICTION = (
+    "a prediction from the published rules: the compiler also refuses operations for reasons "
+    "that it does not publish"
 )
-PREDICTED = (
-    "predicted by the published rules; only Google's compiler knows, and it refuses some "
-    "operations for reasons that it does not tell"
+_FLOAT = (
+    "the file is not quantized, and the Edge TPU computes on 8-bit integers only: "
+    "edgevision quantize --scheme edgetpu"
 )
+_COMPILED = "this file is compiled: what it shows is fact, not prediction"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EdgeTpuPlacement:
-    """Where each operation of a file runs with an Edge TPU.
-
-    Attributes:
-        reasons: For each operation why it stays on the CPU; empty where the Edge TPU takes it.
-        compiled: Whether the file comes from the compiler, so that nothing is predicted.
-        notes: What a reader must know.
-    """
-
-    reasons: tuple[str, ...]
-    compiled: bool
-    notes: tuple[str, ...]
-
-    @property
-    def partitions(self) -> int:
-        """Number of calls of the device."""
-        return len([r for r in self.reasons if not r]) if self.compiled else int("" in self.reasons)
-
-
-def place_ops(graph: Graph) -> EdgeTpuPlacement:
-    """Tell which operations the Edge TPU takes.
+def explain_edgetpu(path: str | Path, graph: Graph) -> Explanation:
+    """Tell what of a file runs on the Edge TPU; neither device nor compiler is needed.
 
     Args:
-        graph: Of a ``.tflite`` file, compiled for the Edge TPU or not.
+        path: The file, for the result's heading.
+        graph: What was read from it; compiled by Google's compiler or not.
+
+    Returns:
+        For a compiled file what it holds; otherwise a prediction with a reason for each operation
+        that would stay on the CPU.
     """
-    compiled = any(op.name == COMPILED_OP for op in graph.ops)
-    refusals = {refusal.op.index: refusal.reason for refusal in find_refusals(graph)}
-    if compiled:
-        reasons = tuple(_explain_left(op, refusals) for op in graph.ops)
-        return EdgeTpuPlacement(reasons=reasons, compiled=True, notes=_describe_compiled(graph))
-    reasons = tuple(refusals.get(op.index, "") for op in graph.ops)
-    notes = (PREDICTED,) if _is_quantized(graph) else (NOT_QUANTIZED,)
-    return EdgeTpuPlacement(reasons=reasons, compiled=False, notes=notes)
+    if any(op.name == COMPILED_OP for op in graph.ops):
+        return _explain_compiled(path, graph)
+    rows = _predict(graph)
+    partitions = int(any(row.partition is not None for row in rows))
+    # Nothing of a float file is mapped: its latency would be that of another one.
+    estimate = estimate_latency(graph) if partitions else None
+    return Explanation(
+        file=str(path),
+        device=Device.EDGETPU,
+        partitions=partitions,
+        ops=rows,
+        notes=(*_note_prediction(graph), *([str(estimate)] if estimate else [])),
+        estimate=estimate,
+    )
 
 
-def _explain_left(op: Op, refusals: dict[int, str]) -> str:
-    if op.name == COMPILED_OP:
-        return ""
-    reason = refusals.get(op.index, "")
-    # Everything in a compiled file stands behind the one operation that is the device's.
-    return LEFT_BY_COMPILER if reason in ("", BEHIND) else f"{LEFT_BY_COMPILER}: {reason}"
+def _explain_compiled(path: str | Path, graph: Graph) -> Explanation:
+    notes = [_COMPILED]
+    packages: tuple[EdgeTpuPackage, ...] = ()
+    try:
+        packages = read_packages(graph)
+    except InvalidModelError as error:
+        notes.append(f"cached and streamed bytes are unknown: {error}")
+    notes += [_describe_package(package) for package in packages]
+    return Explanation(
+        file=str(path),
+        device=Device.EDGETPU,
+        partitions=sum(op.name == COMPILED_OP for op in graph.ops),
+        ops=_read_compiled(graph),
+        notes=tuple(notes),
+        packages=packages,
+    )
 
 
-def _describe_compiled(graph: Graph) -> tuple[str, ...]:
-    packages = [op for op in graph.ops if op.name == COMPILED_OP]
-    sizes = [len(op.attributes.get("custom_options") or b"") for op in packages]
-    return (f"compiled for the Edge TPU: its program and weights are {sum(sizes):,} bytes",)
+def _describe_package(package: EdgeTpuPackage) -> str:
+    return (
+        f"parameters: {format_bytes(package.cached_bytes)} cached on the chip, "
+        f"{format_bytes(package.streamed_bytes)} streamed for every image; "
+        f"programs: {format_bytes(package.instruction_bytes)}; "
+        f"needs runtime {package.min_runtime} or later"
+    )
 
 
-def _is_quantized(graph: Graph) -> bool:
-    written = (graph.tensors[i] for op in graph.ops for i in op.outputs if i >= 0)
-    return any(t.dtype in ("int8", "uint8") for t in written)
+def _note_prediction(graph: Graph) -> tuple[str, ...]:
+    quantized = any(tensor.dtype in ("int8", "uint8") for tensor in graph.tensors)
+    return (_PREDICTION,) if quantized else (_FLOAT,)
+
+
+def _predict(graph: Graph) -> tuple[OpPlacement, ...]:
+    reasons = {refusal.op.index: refusal.reason for refusal in find_refusals(graph)}
+    return tuple(
+        _place(graph, op, partition=None if op.index in reasons else 0, reason=reason)
+        for op in graph.ops
+        for reason in (reasons.get(op.index, ""),)
+    )
+
+
+def _place(graph: Graph, op: Op, *, partition: int | None, reason: str) -> OpPlacement:
+    mapped = partition is not None
+    return OpPlacement(
+        index=op.index,
+        op=op.name,
+        name=_name_output(graph, op),
+        placement=str(Device.EDGETPU) if mapped else PLAIN_CPU,
+        partition=partition,
+        reason=reason,
+        confidence="likely" if mapped else "unlikely",
+    )
+
+
+def _read_compiled(graph: Graph) -> tuple[OpPlacement, ...]:
+    rows = list[OpPlacement]()
+    partitions = 0
+    for op in graph.ops:
+        mapped = op.name == COMPILED_OP
+        rows.append(
+            OpPlacement(
+                index=op.index,
+                op=op.name,
+                name=_name_output(graph, op),
+                placement=str(Device.EDGETPU) if mapped else PLAIN_CPU,
+                partition=partitions if mapped else None,
+                reason="" if mapped else "the compiler left it on the CPU",
+            )
+        )
+        partitions += mapped
+    return tuple(rows)
+
+
+def _name_output(graph: Graph, op: Op) -> str:
+    output = next(graph.op_outputs(op), None)
+    return output.name if output else op.label

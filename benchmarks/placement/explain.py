@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from edgevision.benchmarks.placement.cpu import PLAIN_CPU, XNNPACK, give_reason
-from edgevision.benchmarks.placement.edgetpu_compiler import Compilation, compile_model
-from edgevision.errors import InvalidConfigError, UnsupportedOpError
+from edgevision.benchmarks.placement.edgetpu_compiler import (
+    CompilerLog,
+    MappedCount,
+    compile_file,
+    count_mapped,
+)
+from edgevision.benchmarks.placement.edgetpu_latency import Estimate
+from edgevision.errors import UnsupportedOpError
+from edgevision.graph.edgetpu_package import EdgeTpuPackage
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.reader import read_graph
 from edgevision.runtime.session import Adapter
@@ -27,8 +34,8 @@ class OpPlacement:
         placement: The delegate, or ``cpu`` for the interpreter's own kernels.
         partition: Number of the partition it belongs to, otherwise ``None``.
         reason: Why it was left behind, empty for a delegated one.
-        likelihood: Of a prediction, how likely the delegate is to take it (``likely``,
-            ``unlikely``); empty where nothing is predicted.
+        confidence: Where the placement is predicted: whether it is ``likely`` or ``unlikely``
+            that the operation runs on the device; otherwise empty.
     """
 
     index: int
@@ -37,10 +44,7 @@ class OpPlacement:
     placement: str
     partition: int | None = None
     reason: str = ""
-    likelihood: str = ""
-
-
-LIKELY, UNLIKELY = "likely", "unlikely"
+    confidence: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,11 @@ class Explanation:
         ops: One row per operation, in execution order.
         notes: What a reader must know.
         adapter: The GPU that was asked; ``None`` for other devices.
-        compilation: What the Edge TPU's compiler really took, where it was asked.
+        estimate: Of the Edge TPU, how long an inference would take; ``None`` where the file does
+            not tell.
+        compiler: What the Edge TPU's compiler printed, where it was asked.
+        mapped: By kind of operation, what it took beside what was predicted.
+        packages: Of a file compiled for the Edge TPU: what each compiled operation holds.
     """
 
     file: str
@@ -63,7 +71,10 @@ class Explanation:
     ops: tuple[OpPlacement, ...]
     notes: tuple[str, ...] = ()
     adapter: Adapter | None = None
-    compilation: Compilation | None = None
+    estimate: Estimate | None = None
+    compiler: CompilerLog | None = None
+    mapped: tuple[MappedCount, ...] = ()
+    packages: tuple[EdgeTpuPackage, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -81,22 +92,51 @@ class Explanation:
                     "placement": op.placement,
                     "partition": op.partition,
                     "reason": op.reason,
-                    "likelihood": op.likelihood,
+                    "confidence": op.confidence,
                 }
                 for op in self.ops
             ],
             "notes": list(self.notes),
             "adapter": self.adapter.to_dict() if self.adapter else None,
-            "compilation": self.compilation.to_dict() if self.compilation else None,
+            "packages": [package.to_dict() for package in self.packages],
+            "compiler": self.compiler.to_dict() if self.compiler else None,
+            "mapped": [count.to_dict() for count in self.mapped],
+            "estimate_ms": self.estimate.to_dict() if self.estimate else None,
         }
 
 
+def explain_compiled(path: str | Path, output: str | Path) -> Explanation:
+    """Compile a file for the Edge TPU and tell what the compiler made of each operation.
+
+    Args:
+        path: A quantized ``.tflite`` file that is not compiled yet.
+        output: Where the compiled file goes.
+
+    Raises:
+        DelegateError: The compiler is not installed.
+        InvalidConfigError: The file is compiled already.
+        InvalidModelError: It refuses the file.
+        OutputError: ``output`` can not be written.
+    """
+    predicted = explain(path, device=Device.EDGETPU)
+    source = read_graph(path)  # before it is written over, where it is the output as well
+    log = compile_file(path, output)
+    real = explain(output, device=Device.EDGETPU)
+    guessed, left = (sum(op.placement == PLAIN_CPU for op in e.ops) for e in (predicted, real))
+    notes = [f"the rules predicted {guessed} operations on the CPU, the compiler left {left}"]
+    if log.streamed_bytes:
+        notes.append(f"{log.streamed_bytes:,} bytes of weights are streamed at every inference")
+    return replace(
+        real,
+        notes=(*real.notes, *notes),
+        compiler=log,
+        mapped=count_mapped(source, read_graph(output), log),
+        estimate=predicted.estimate,
+    )
+
+
 def explain(
-    path: str | Path,
-    *,
-    device: Device | str = Device.CPU,
-    gpu_float32: bool = False,
-    run_compiler: bool = False,
+    path: str | Path, *, device: Device | str = Device.CPU, gpu_float32: bool = False
 ) -> Explanation:
     """Load a file as ``device`` would and tell where each of its operations runs.
 
@@ -105,22 +145,14 @@ def explain(
         device: ``cpu`` asks the interpreter what XNNPACK took, ``gpu`` the GPU accelerator;
             ``edgetpu`` predicts by the published rules, or reads a compiled file, without device.
         gpu_float32: Whether the GPU computes in float32 where it would take float16.
-        run_compiler: Whether the Edge TPU's compiler says what it really takes, too.
 
     Raises:
-        InvalidConfigError: There is no such device, or the compiler is asked about another than the
-            Edge TPU or about a file that it wrote.
-        DelegateError: There is no GPU, it runs nothing of this model, or there is no compiler.
-        UnsupportedOpError: The file is no ``.tflite``, or the compiler refuses it.
+        InvalidConfigError: There is no such device.
+        DelegateError: There is no GPU, or it runs nothing of this model.
+        UnsupportedOpError: The file is no ``.tflite``.
         InvalidModelError: The file is damaged, or the interpreter refuses it.
     """
     chosen = parse_choice(Device, device, "device")
-    if run_compiler and chosen is not Device.EDGETPU:
-        raise InvalidConfigError(
-            "only the Edge TPU has a compiler to ask",
-            received=f"device={chosen}",
-            remedy="use --device edgetpu with --compile",
-        )
     graph = read_graph(path)
     if graph.format is not ModelFormat.TFLITE:
         raise UnsupportedOpError(
@@ -131,8 +163,9 @@ def explain(
     if chosen is Device.GPU:
         return _explain_gpu(path, graph, gpu_float32)
     if chosen is Device.EDGETPU:
-        explained = _explain_edgetpu(path, graph)
-        return replace(explained, compilation=compile_model(path)) if run_compiler else explained
+        from edgevision.benchmarks.placement.edgetpu import explain_edgetpu
+
+        return explain_edgetpu(path, graph)
     return _explain_cpu(path, graph)
 
 
@@ -172,27 +205,6 @@ def _explain_gpu(path: str | Path, graph: Graph, float32: bool) -> Explanation:
         ops=rows,
         notes=tuple(notes),
         adapter=adapter,
-    )
-
-
-def _explain_edgetpu(path: str | Path, graph: Graph) -> Explanation:
-    from edgevision.benchmarks.placement.edgetpu import place_ops
-
-    placed = place_ops(graph)
-    taken, left = ("", "") if placed.compiled else (LIKELY, UNLIKELY)
-    rows = tuple(
-        replace(
-            _describe_op(graph, op, PLAIN_CPU if reason else str(Device.EDGETPU), reason),
-            likelihood=left if reason else taken,
-        )
-        for op, reason in zip(graph.ops, placed.reasons, strict=True)
-    )
-    return Explanation(
-        file=str(path),
-        device=Device.EDGETPU,
-        partitions=placed.partitions,
-        ops=rows,
-        notes=placed.notes,
     )
 
 

@@ -73,9 +73,19 @@ COLUMNS: tuple[tuple[str, Callable[[BenchmarkRow], str]], ...] = (
 )
 
 
-def choose_columns(rows: Sequence[BenchmarkRow]) -> dict[str, list[str]]:
-    """Return the cells of each column that has a figure for at least one row."""
-    table = {heading: [write(row) for row in rows] for heading, write in COLUMNS}
+# What a terminal has no room for; the reports have it.
+_DETAILS = frozenset({"p99", "before", "after"})
+
+
+def choose_columns(rows: Sequence[BenchmarkRow], *, brief: bool = False) -> dict[str, list[str]]:
+    """Return the cells of each column that has a figure for at least one row.
+
+    Args:
+        rows: The rows of the report.
+        brief: Leave out details, for a terminal.
+    """
+    shown = [column for column in COLUMNS if not brief or column[0] not in _DETAILS]
+    table = {heading: [write(row) for row in rows] for heading, write in shown}
     return {h: cells for h, cells in table.items() if any(cell != NOTHING for cell in cells)}
 
 

@@ -53,10 +53,18 @@ def benchmark_files(
         typer.Option("--compare", help="An earlier report.json: what has changed?"),
     ] = None,
     skip_broken: SkipBroken = False,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", help="Measure on this device through ssh.", metavar="USER@DEVICE"),
+    ] = None,
+    remote_python: Annotated[
+        str, typer.Option("--remote-python", help="The Python to use there.", metavar="PATH")
+    ] = "python3",
 ) -> None:
     """Measure latency, memory and accuracy of models beside each other."""
     from edgevision.benchmarks.benchmark import benchmark
     from edgevision.benchmarks.compare import compare_reports, read_report
+    from edgevision.benchmarks.remote import benchmark_remote
     from edgevision.benchmarks.report.writer import check_reportable, write_report
 
     # Before the measuring, and before the report is perhaps written over.
@@ -64,17 +72,28 @@ def benchmark_files(
     if output is not None:
         check_reportable(output)
     with terminal.progress() as progress:
-        report = benchmark(
-            files,
-            devices=tuple(device.split(",")),
-            threads=parse_threads(threads),
-            gpu_float32=gpu_float32,
-            data=data,
-            seconds=seconds,
-            per_op=per_op,
-            skip_broken=skip_broken,
-            progress=progress,
-        )
+        if host is not None:
+            check_remote(device, data, per_op=per_op)
+            report = benchmark_remote(
+                files,
+                host=host,
+                python=remote_python,
+                threads=parse_threads(threads),
+                seconds=seconds,
+                progress=progress,
+            )
+        else:
+            report = benchmark(
+                files,
+                devices=tuple(device.split(",")),
+                threads=parse_threads(threads),
+                gpu_float32=gpu_float32,
+                data=data,
+                seconds=seconds,
+                per_op=per_op,
+                skip_broken=skip_broken,
+                progress=progress,
+            )
     for text in report.warnings:
         terminal.warn(text)
     document = report.to_dict()
@@ -97,11 +116,38 @@ def benchmark_files(
     terminal.finish(document, render)
 
 
+def check_remote(device: str, data: Path | None, *, per_op: bool) -> None:
+    """Refuse what is not measured on another device.
+
+    Raises:
+        InvalidConfigError: Accuracy or single operations were asked for, or another processor
+            than the CPU.
+    """
+    if per_op:
+        raise InvalidConfigError(
+            "single operations are not timed on another device",
+            received="--per-op with --host",
+            remedy="leave --per-op out, or run edgevision on the device itself",
+        )
+    if data is not None:
+        raise InvalidConfigError(
+            "accuracy is not measured on another device",
+            received=f"--data {data} with --host",
+            remedy="leave --data out, and run edgevision evaluate here",
+        )
+    if device != "cpu":
+        raise InvalidConfigError(
+            "only the CPU of another device is measured",
+            received=f"--device {device} with --host",
+            remedy="leave --device out, or run edgevision on the device itself",
+        )
+
+
 def render_rows(console: Any, report: BenchmarkReport) -> None:
     """Print the table of a report, and the reasons of rows without figures."""
     from edgevision.benchmarks.report.figures import choose_columns
 
-    columns = choose_columns(report.rows)
+    columns = choose_columns(report.rows, brief=True)
     table = create_table(*columns, left=(0, 1))
     for cells in zip(*columns.values(), strict=True):
         table.add_row(*cells)

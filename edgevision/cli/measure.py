@@ -27,6 +27,7 @@ from edgevision.cli.options import (
     parse_values,
 )
 from edgevision.cli.terminal import Terminal, create_table
+from edgevision.errors import InvalidConfigError
 from edgevision.specs import Device, Part
 from edgevision.units import NOTHING, format_bytes, format_count, format_percent
 
@@ -216,53 +217,56 @@ def explain_file(
     model: Annotated[Path, typer.Argument(help="A .tflite file.")],
     device: OnDevice = Device.CPU,
     gpu_float32: GpuFloat32 = False,
-    run_compiler: Annotated[
-        bool,
-        typer.Option("--compile", help="Also ask the Edge TPU's compiler, where it is installed."),
-    ] = False,
+    compile_to: Annotated[
+        Path | None,
+        typer.Option("--compile", help="With --device edgetpu: run edgetpu_compiler, write this."),
+    ] = None,
 ) -> None:
     """Tell which operation runs on which device, and why not."""
-    from edgevision.benchmarks.placement.explain import explain
+    from edgevision.benchmarks.placement.explain import explain, explain_compiled
 
-    document = explain(
-        model, device=device, gpu_float32=gpu_float32, run_compiler=run_compiler
-    ).to_dict()
+    if compile_to is None:
+        document = explain(model, device=device, gpu_float32=gpu_float32).to_dict()
+    elif device is Device.EDGETPU:
+        document = explain_compiled(model, compile_to).to_dict()
+    else:
+        raise InvalidConfigError(
+            "only files for the Edge TPU are compiled",
+            received=f"--compile with --device {device}",
+            remedy="add --device edgetpu",
+        )
 
     def render(console: Any) -> None:
         table = create_table("#", "op", "name", "runs on", "reason", left=(1, 2, 3, 4))
         for op in document["ops"]:
             table.add_row(
-                str(op["index"]), op["op"], op["name"][:48], op["placement"], op["reason"]
+                str(op["index"]), op["op"], op["name"][:48], _write_place(op), op["reason"]
             )
         console.print(table)
-        predicted = any(op["likelihood"] for op in document["ops"])
+        predicted = any(op["confidence"] for op in document["ops"])
         console.print(
             f"{document['ops_delegated']} of {document['ops_total']} ops "
             f"{'likely ' if predicted else ''}delegated in {document['partitions']} partition(s)"
         )
+        if document["mapped"]:
+            _render_mapped(console, document["mapped"])
         for note in document["notes"]:
             console.print(note, style="dim")
-        if document["compilation"]:
-            _render_compilation(console, document["compilation"])
 
     terminal.finish(document, render)
 
 
-def _render_compilation(console: Any, document: dict[str, Any]) -> None:
-    table = create_table(
-        "op", "ops", "predicted", "compiled", "why the compiler left it", left=(0, 4)
-    )
-    for row in document["ops"]:
+def _render_mapped(console: Any, rows: list[dict[str, Any]]) -> None:
+    """Set the compiler beside the prediction, by kind of operation."""
+    headings = ("op", "ops", "predicted", "compiled", "why the compiler left the others")
+    table = create_table(*headings, left=(0, 4))
+    for row in rows:
         numbers = (str(row[key]) for key in ("total", "predicted", "mapped"))
         table.add_row(row["op"], *numbers, "; ".join(row["statuses"]))
     console.print(table)
-    total = sum(row["total"] for row in document["ops"])
-    console.print(
-        f"edgetpu_compiler {document['version']} mapped {document['ops_mapped']} of {total} ops; "
-        f"predicted were {document['ops_predicted']}"
-    )
-    console.print(
-        f"weights: {format_bytes(document['cached_bytes'])} stay on the Edge TPU "
-        f"({format_bytes(document['free_bytes'])} are left there), "
-        f"{format_bytes(document['streamed_bytes'])} are sent at every inference"
-    )
+
+
+def _write_place(op: dict[str, Any]) -> str:
+    """Name the device; a predicted one is only likely."""
+    likely = op["confidence"] == "likely"
+    return f"{op['placement']} ({op['confidence']})" if likely else str(op["placement"])

@@ -7,8 +7,9 @@ reasons it does not tell: what these rules let pass is likely to run there, not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from edgevision.graph.graph import Graph, Op, Tensor
 
@@ -21,6 +22,12 @@ _MAX_SOFTMAX = 16_000
 # The one bilinear enlargement that a compiled DeepLab left behind while its input was mapped is by
 # 33; where exactly the limit lies is not published.
 _MAX_ENLARGEMENT = 8
+# Outputs of 5.5 MB (that DeepLab) and of 8.4 MB were left behind, the latter with an enlargement by
+# 2 only; https://github.com/google-coral/edgetpu/issues/31.
+_MAX_RESIZED_BYTES = 5_500_000
+# 256 x 128 positions were left behind, 64 x 128 taken;
+# https://github.com/google-coral/edgetpu/issues/461.
+_MAX_MEAN_POSITIONS = 256 * 128
 _BYTES = ("int8", "uint8")
 _LSTM_STATES = ("int8", "uint8", "int16")
 _LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
@@ -47,22 +54,47 @@ class Refusal:
 def find_refusals(graph: Graph) -> list[Refusal]:
     """List what would stay on the CPU, in order of execution.
 
-    One part of the network is mapped, from the inputs on: whatever needs the result of an
-    operation that is not taken stays on the CPU too. A QUANTIZE that turns float inputs into
-    integers stays there alone.
+    One part of the network is mapped: the first operations that can be, with all that needs
+    nothing but their results, constants and what comes before them. The rest stays on the CPU,
+    able or not; the compiler says "More than one subgraph is not supported" of it.
     """
+    reasons = [give_edgetpu_reason(graph, op) for op in graph.ops]
+    part = _choose_part(graph, [not reason for reason in reasons])
     found = list[Refusal]()
     left = set[int]()
-    for op in graph.ops:
-        reason = give_edgetpu_reason(graph, op)
-        # Floats behind an operation that stays are no cause of their own.
-        if left.intersection(op.inputs) and (not reason or reason == _need_bytes(graph, op)):
-            reason = BEHIND
-        if not reason:
+    for op, reason in zip(graph.ops, reasons, strict=True):
+        if op.index in part:
             continue
-        found.append(Refusal(op=op, reason=reason))
-        if not _is_entrance(graph, op):
-            left.update(op.outputs)
+        # Floats behind an operation that stays are no cause of their own.
+        follows = bool(left.intersection(op.inputs)) and reason == _need_bytes(graph, op)
+        found.append(Refusal(op=op, reason=BEHIND if follows or not reason else reason))
+        left.update(op.outputs)
+    return found
+
+
+def _choose_part(graph: Graph, able: Sequence[bool]) -> set[int]:
+    """Choose the operations that are mapped, in the way in which TFLite cuts a graph for delegates.
+
+    Where the first operation can not be mapped, everything comes before the part that is ready
+    and can not be mapped either; a QUANTIZE of float inputs is the usual case.
+
+    Args:
+        graph: The network.
+        able: Whether the Edge TPU takes each operation.
+    """
+    done = set[int]()
+    if graph.ops and not able[0]:
+        done = _collect_ready(graph, [not fits for fits in able], done)
+    return _collect_ready(graph, able, done)
+
+
+def _collect_ready(graph: Graph, wanted: Sequence[bool], done: set[int]) -> set[int]:
+    """Collect wanted operations that need only each other and what is done; files are in order."""
+    found = set[int]()
+    for op in graph.ops:
+        needs = {graph.producers.get(i, -1) for i in op.inputs} - {-1, op.index}
+        if wanted[op.index] and needs <= done | found:
+            found.add(op.index)
     return found
 
 
@@ -72,10 +104,6 @@ def give_edgetpu_reason(graph: Graph, op: Op) -> str:
         return "the Edge TPU has no such operation"
     rules = (_need_static_shapes, _need_bytes, _need_three_dimensions, *RULES[op.name])
     return next((reason for rule in rules if (reason := rule(graph, op))), "")
-
-
-def _is_entrance(graph: Graph, op: Op) -> bool:
-    return op.name == "QUANTIZE" and op.inputs[0] in graph.inputs
 
 
 def _list_flowing(graph: Graph, op: Op) -> list[Tensor]:
@@ -136,6 +164,8 @@ def _limit_enlargement(graph: Graph, op: Op) -> str:
     if len(before) != 4 or len(after) != 4:
         return "its input has no height and width"
     factor = max(after[i] / max(before[i], 1) for i in (1, 2))
+    if prod(after) > _MAX_RESIZED_BYTES:
+        return f"its output of {prod(after) / 1e6:.1f} MB is larger than the compiler takes"
     if factor <= _MAX_ENLARGEMENT:
         return ""
     return f"it enlarges by {factor:.0f}, more than the compiler takes without loss of precision"
@@ -155,6 +185,15 @@ def _keep_batch(key: str) -> Rule:
         return "it works along the batch" if 0 in axes else ""
 
     return check
+
+
+def _limit_mean_positions(graph: Graph, op: Op) -> str:
+    shape = graph.tensors[op.inputs[0]].shape
+    axes = _read_axes(graph, op, "axes") or ()
+    positions = prod(shape[axis] for axis in axes if axis < len(shape) - 1)
+    if positions < _MAX_MEAN_POSITIONS:
+        return ""
+    return f"it is a mean over {positions} positions, more than the compiler takes"
 
 
 def _limit_channel_mean(graph: Graph, op: Op) -> str:
@@ -228,7 +267,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "DEPTHWISE_CONV_2D": _CONVOLUTION,
     "FULLY_CONNECTED": (_need_constants, _need_default_weights, _need_flat_output),
     "MAX_POOL_2D": (_forbid_activation,),
-    "MEAN": (_keep_batch("axes"), _limit_channel_mean),
+    "MEAN": (_keep_batch("axes"), _limit_channel_mean, _limit_mean_positions),
     "PACK": (_keep_batch("axis"),),
     "PAD": (_keep_batch_unpadded,),
     "PRELU": (_need_channel_slopes,),

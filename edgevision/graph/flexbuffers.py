@@ -1,4 +1,4 @@
-"""Options of custom operations: FlexBuffers maps of names to numbers.
+"""Options of custom operations: FlexBuffers maps of names to numbers and bytes.
 
 Reading needs no package and checks every offset, since the bytes come out of other people's files;
 writing takes the builder of ``flatbuffers``. Follows https://flatbuffers.dev/flexbuffers_internals.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from struct import Struct
+from typing import NamedTuple
 
 from edgevision.errors import BackendUnavailableError, InvalidModelError
 from edgevision.graph.tables import Source
@@ -17,6 +18,7 @@ Number = bool | int | float
 _INT, _UINT, _FLOAT = 1, 2, 3
 _INDIRECT = {6: _INT, 7: _UINT, 8: _FLOAT}
 _MAP, _BOOL = 9, 26
+_BYTES = (5, 25)  # strings and blobs
 _STRUCTS = {
     _INT: {1: Struct("<b"), 2: Struct("<h"), 4: Struct("<i"), 8: Struct("<q")},
     _UINT: {1: Struct("<B"), 2: Struct("<H"), 4: Struct("<I"), 8: Struct("<Q")},
@@ -37,14 +39,35 @@ def read_numbers(data: bytes) -> dict[str, Number]:
     >>> read_numbers(write_numbers({"classes": 90, "scale": 0.5, "fast": True}))
     {'classes': 90, 'fast': True, 'scale': 0.5}
     """
-    if len(data) < 3:
-        raise InvalidModelError("not a FlexBuffers map", received=f"{len(data)} bytes")
     source = Source(data)
-    width, kind = data[-1], data[-2] >> 2
-    if kind != _MAP or width not in _STRUCTS[_UINT]:
-        raise InvalidModelError("not a FlexBuffers map", received=f"type {kind}, {width} bytes")
-    start = _follow(source, len(data) - 2 - width, width)
-    return _read_map(source, start, 1 << (data[-2] & 3))
+    found = dict[str, Number]()
+    for name, place in _read_map(source).items():
+        value = _read_number(source, place)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def read_strings(data: bytes) -> dict[str, bytes]:
+    """Read the strings and blobs of a map; its other values are left out.
+
+    Args:
+        data: The whole buffer.
+
+    Raises:
+        InvalidModelError: It is no map, or damaged.
+    """
+    source = Source(data)
+    found = dict[str, bytes]()
+    for name, place in _read_map(source).items():
+        if place.packed >> 2 not in _BYTES:
+            continue
+        start, width = _follow(source, place.position, place.width), 1 << (place.packed & 3)
+        size = _read_unsigned(source, start - width, width)
+        source.check(start, size)
+        source.charge(size)
+        found[name] = bytes(source.view[start : start + size])
+    return found
 
 
 def write_numbers(values: Mapping[str, Number]) -> bytes:
@@ -71,25 +94,47 @@ def write_numbers(values: Mapping[str, Number]) -> bytes:
     return bytes(builder.Finish())
 
 
-def _read_map(source: Source, start: int, width: int) -> dict[str, Number]:
-    """Read the map whose first value lies at ``start``; offset and width of its keys precede it."""
+class _Place(NamedTuple):
+    """Where a value lies: its bytes, how wide they are, and its type with the width behind it."""
+
+    position: int
+    width: int
+    packed: int
+
+
+def _read_map(source: Source) -> dict[str, _Place]:
+    """Find the values of the map that is the whole buffer.
+
+    Offset and width of its keys precede its size and its values; the types follow them.
+    """
+    start, width = _find_map(source)
     size = _read_unsigned(source, start - width, width)
     source.check(start, size * (width + 1))
     source.charge(size)
     keys = _follow(source, start - 3 * width, width)
     key_width = _read_unsigned(source, start - 2 * width, width)
-    found: dict[str, Number] = {}
+    found: dict[str, _Place] = {}
     for index in range(size):
         name = _read_key(source, _follow(source, keys + index * key_width, key_width))
         packed = source.view[start + size * width + index]
-        value = _read_number(source, start + index * width, width, packed=packed)
-        if value is not None:
-            found[name] = value
+        found[name] = _Place(start + index * width, width, packed)
     return found
 
 
-def _read_number(source: Source, position: int, width: int, *, packed: int) -> Number | None:
+def _find_map(source: Source) -> tuple[int, int]:
+    """Return the place of the first value, and how many bytes each has."""
+    data = source.view
+    if len(data) < 3:
+        raise InvalidModelError("not a FlexBuffers map", received=f"{len(data)} bytes")
+    width, kind = data[-1], data[-2] >> 2
+    if kind != _MAP or width not in _STRUCTS[_UINT]:
+        raise InvalidModelError("not a FlexBuffers map", received=f"type {kind}, {width} bytes")
+    return _follow(source, len(data) - 2 - width, width), 1 << (data[-2] & 3)
+
+
+def _read_number(source: Source, place: _Place) -> Number | None:
     """Read one value; ``None`` for what is no number."""
+    position, width, packed = place
     kind = packed >> 2
     if kind == _BOOL:
         return _read_unsigned(source, position, width) != 0

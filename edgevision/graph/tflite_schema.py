@@ -156,9 +156,6 @@ KINDS: dict[str, OpKind] = {
 
 DETECTION_POSTPROCESS = "TFLite_Detection_PostProcess"
 
-EDGETPU_OP = "edgetpu-custom-op"
-"""What the Edge TPU's compiler puts in the place of the operations that the device runs."""
-
 
 def name_builtin(code: int) -> str:
     """Return the TFLite name of a builtin operator code.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgevision.runtime.edgetpu_library import (
-    CHOICE_VARIABLE,
+    SELECTION,
     EdgeTpuLibrary,
     inspect_library,
 )
@@ -291,7 +291,7 @@ def _describe_edgetpus(library: EdgeTpuLibrary) -> Part:
     """Tell what libedgetpu can open, and what the system alone sees."""
     name, seen = "edge tpu devices", find_edgetpu_devices()
     if library.devices:
-        choose = f"{CHOICE_VARIABLE} chooses one" if len(library.devices) > 1 else ""
+        choose = f"{SELECTION} chooses one" if len(library.devices) > 1 else ""
         listed = ", ".join(library.devices)
         return Part(name=name, status=Status.OK, version=listed, remedy=choose)
     if not seen:

@@ -7,23 +7,26 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from edgevision.errors import DelegateError, InvalidModelError, summarize
+from edgevision.graph.edgetpu_package import COMPILED_OP
+from edgevision.graph.graph import Graph
 from edgevision.graph.tflite import read_tflite
-from edgevision.graph.tflite_schema import EDGETPU_OP
 from edgevision.runtime.edgetpu_library import (
-    CHOICE_VARIABLE,
+    SELECTION,
     explain_loading,
     find_library_name,
+    is_selected,
     list_devices,
     open_library,
-    read_choice,
+    read_selection,
 )
 from edgevision.runtime.isolate import IsolatedCallError, is_isolated, run_isolated
-from edgevision.runtime.litert import LiteRtSession, find_interpreter, list_nodes
+from edgevision.runtime.litert import LiteRtSession, open_interpreter
 from edgevision.runtime.session import Placement
 from edgevision.specs import Device
 
@@ -46,7 +49,7 @@ _CAUSES = (
         _MATCH,
     ),
     (
-        f"unresolved custom op: {EDGETPU_OP}",
+        "unresolved custom op: edgetpu-custom-op",
         "libedgetpu does not take what was compiled for it",
         _MATCH,
     ),
@@ -78,13 +81,18 @@ class EdgeTpuSession(LiteRtSession):
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
-        _check_compiled(Path(path))
-        self._choice = read_choice()
+        self._selection = read_selection()
+        self._graph = read_tflite(path)
+        _check_compiled(path, self._graph)
         if not is_isolated():
             probe_edgetpu(path, threads=threads)
-        delegate = _load_delegate(self._choice)
+        super().__init__(path, threads=threads)
+
+    def _open(self, runtime: ModuleType, threads: int) -> tuple[Any, str]:
+        """Open the file with libedgetpu; what it leaves runs on the CPU as any other file."""
+        delegate = load_library(runtime, self._selection)
         try:
-            super().__init__(path, threads=threads, delegates=(delegate,))
+            return open_interpreter(runtime, self.path, threads, delegates=(delegate,))
         except InvalidModelError as error:
             raise _explain_failure("the Edge TPU does not open the model", error) from error
 
@@ -106,26 +114,24 @@ class EdgeTpuSession(LiteRtSession):
 
     def placement(self) -> Placement:
         """Tell which operations of the compiled file are the Edge TPU's; the CPU runs the rest."""
-        names = [n.name for n in list_nodes(self._interpreter) if n.name != "DELEGATE"]
-        taken = [name == EDGETPU_OP for name in names]
-        left = len(names) - sum(taken)
+        taken = [op.name == COMPILED_OP for op in self._graph.ops]
+        left = len(taken) - sum(taken)
         notes = (
             self._note,
-            f"on the Edge TPU {self._choice}" if self._choice else "",
-            f"{left} of {len(names)} operations of the compiled file run on the CPU"
+            f"on the Edge TPU {self._selection}" if self._selection else "",
+            f"{left} of {len(taken)} operations of the compiled file run on the CPU"
             if left
             else "",
         )
+        numbers = iter(range(sum(taken)))
         return Placement(
             device=Device.EDGETPU,
-            total_ops=len(names),
+            total_ops=len(taken),
             delegated_ops=sum(taken),
             partitions=sum(taken),
-            delegate="Edge TPU",
+            delegate="libedgetpu",
             note="; ".join(filter(None, notes)),
-            partition_of=tuple(
-                sum(taken[:i]) if is_taken else -1 for i, is_taken in enumerate(taken)
-            ),
+            partition_of=tuple(next(numbers) if took else -1 for took in taken),
         )
 
 
@@ -157,8 +163,8 @@ def _run_once(path: str, threads: int | None) -> None:
     gc.collect()  # the device is given back before the parent takes it
 
 
-def _check_compiled(path: Path) -> None:
-    if any(op.name == f"CUSTOM:{EDGETPU_OP}" for op in read_tflite(path).ops):
+def _check_compiled(path: str | Path, graph: Graph) -> None:
+    if any(op.name == COMPILED_OP for op in graph.ops):
         return
     raise DelegateError(
         f"{path} is not compiled for the Edge TPU",
@@ -168,20 +174,23 @@ def _check_compiled(path: Path) -> None:
     )
 
 
-def _load_delegate(choice: str) -> Any:
-    """Open the Edge TPU.
+def load_library(runtime: ModuleType, selection: str) -> Any:
+    """Load libedgetpu as a delegate, which opens the device.
+
+    Args:
+        runtime: The interpreter's module.
+        selection: As ``read_selection`` returns it.
 
     Raises:
         DelegateError: There is no library, or no device that it can open.
     """
-    runtime, _ = find_interpreter()
     name = find_library_name()
     # Counted first: libraries exist that crash when they are asked for a device that is not there.
     devices = list_devices(open_library())
     if devices is not None:
-        _check_device(choice, devices)
+        _check_device(selection, devices)
     try:
-        return runtime.load_delegate(name, {"device": choice} if choice else {})
+        return runtime.load_delegate(name, {"device": selection} if selection else {})
     except OSError as error:
         raise explain_loading(name, error) from error
     except AttributeError as error:
@@ -201,7 +210,7 @@ def _load_delegate(choice: str) -> Any:
         ) from error
 
 
-def _check_device(choice: str, devices: tuple[str, ...]) -> None:
+def _check_device(selection: str, devices: tuple[str, ...]) -> None:
     if not devices:
         raise DelegateError(
             "there is no Edge TPU on this machine",
@@ -209,12 +218,11 @@ def _check_device(choice: str, devices: tuple[str, ...]) -> None:
             remedy="plug in a Coral accelerator, or check that this user may see it (udev rule of "
             "libedgetpu); `edgevision doctor` tells what the system sees",
         )
-    # Each device is named whole; "usb" means any of that kind.
-    if choice and not any(choice in (name, name.partition(":")[0]) for name in devices):
+    if not is_selected(selection, devices):
         raise DelegateError(
-            f"there is no such Edge TPU ({CHOICE_VARIABLE}={choice}), only {', '.join(devices)}",
+            f"there is no such Edge TPU ({SELECTION}={selection}), only {', '.join(devices)}",
             device=Device.EDGETPU,
-            remedy=f"set {CHOICE_VARIABLE} to one of these, or unset it",
+            remedy=f"set {SELECTION} to one of these, or unset it",
         )
 
 

@@ -16,7 +16,7 @@ from edgevision.errors import DelegateError, EdgeVisionError, InvalidConfigError
 from edgevision.runtime.isolate import run_isolated
 from edgevision.specs import Device
 
-CHOICE_VARIABLE = "EDGEVISION_EDGETPU"
+SELECTION = "EDGEVISION_EDGETPU"
 """Environment variable that chooses among several Edge TPUs."""
 
 _LIBRARIES = {
@@ -24,7 +24,7 @@ _LIBRARIES = {
     "Darwin": "libedgetpu.1.dylib",
     "Windows": "edgetpu.dll",
 }
-_CHOICE = re.compile(r"((usb|pci)(:\d+)?)?")
+_DEVICE = re.compile(r"(|usb|pci|(usb|pci)?:\d+)")
 _KINDS = ("pci", "usb")  # the library's numbers for how a device is attached
 _SECONDS = 60.0
 INSTALL = "install libedgetpu1-std from Google's package source for Coral"
@@ -71,18 +71,18 @@ def find_library_name() -> str:
     return _LIBRARIES[system]
 
 
-def read_choice() -> str:
-    """Read which Edge TPU is meant: ``usb``, ``usb:1``, ``pci``, ``pci:0``, or empty for any.
+def read_selection() -> str:
+    """Read which Edge TPU is meant: ``usb``, ``pci:1``, ``:0`` of any kind, or empty.
 
     Raises:
         InvalidConfigError: The variable holds anything else.
     """
-    value = os.environ.get(CHOICE_VARIABLE, "").strip()
-    if not _CHOICE.fullmatch(value):
+    value = os.environ.get(SELECTION, "").strip()
+    if not _DEVICE.fullmatch(value):
         raise InvalidConfigError(
             "no such Edge TPU",
-            received=f"{CHOICE_VARIABLE}={value}",
-            remedy="use usb, usb:N, pci or pci:N with N from 0, or unset it for the first found",
+            received=f"{SELECTION}={value}",
+            remedy="use usb, usb:N, pci, pci:N or :N with N from 0, or unset it for any",
         )
     return value
 
@@ -156,6 +156,17 @@ def _number_devices(kinds: list[int]) -> tuple[str, ...]:
     """Name devices as the variable takes them: counted for each way of being attached."""
     names = [_KINDS[kind] if kind < len(_KINDS) else f"kind {kind}" for kind in kinds]
     return tuple(f"{name}:{names[:i].count(name)}" for i, name in enumerate(names))
+
+
+def is_selected(selection: str, devices: tuple[str, ...]) -> bool:
+    """Tell whether one of the devices is the one that is meant.
+
+    >>> [is_selected(name, ("usb:0", "pci:0")) for name in ("", "usb", ":1", "usb:1", ":2")]
+    [True, True, True, False, False]
+    """
+    kind, _, number = selection.partition(":")
+    found = [name for name in devices if name.startswith(kind)]
+    return bool(found) and (not number or int(number) < len(found))
 
 
 def inspect_library() -> EdgeTpuLibrary:

@@ -15,7 +15,7 @@ import numpy as np
 
 from edgevision.errors import BackendUnavailableError, InvalidModelError, summarize
 from edgevision.graph.tflite import read_tflite
-from edgevision.graph.tflite_schema import DETECTION_POSTPROCESS, EDGETPU_OP
+from edgevision.graph.tflite_schema import DETECTION_POSTPROCESS
 from edgevision.runtime.inputs import check_inputs, name_uniquely
 from edgevision.runtime.native_log import hide_announcements
 from edgevision.runtime.session import Placement
@@ -46,7 +46,6 @@ class LiteRtSession:
         threads: Threads of the interpreter; by default the usable physical cores, at most 4. A
             detector whose suppression would lose boxes with so many gets fewer, and the note of
             ``placement`` says so.
-        delegates: Of the interpreter's ``load_delegate``, asked for operations before XNNPACK.
 
     Attributes:
         threads: How many there really are.
@@ -57,25 +56,23 @@ class LiteRtSession:
         InvalidConfigError: ``threads`` is below 1.
     """
 
-    def __init__(
-        self, path: str | Path, *, threads: int | None = None, delegates: Sequence[Any] = ()
-    ) -> None:
+    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
         self.path = Path(path)
         self.threads = resolve_threads(threads)
         runtime, self._distribution = find_interpreter()
-        self._interpreter, self._note = _open_interpreter(
-            runtime, self.path, self.threads, delegates=delegates
-        )
+        self._interpreter, self._note = self._open(runtime, self.threads)
         safe = _limit_threads(self._interpreter, self.path, self.threads)
         if safe < self.threads:
-            self._interpreter, self._note = _open_interpreter(
-                runtime, self.path, safe, delegates=delegates
-            )
+            self._interpreter, self._note = self._open(runtime, safe)
             self._note = "; ".join(filter(None, (self._note, _describe_limit(self.threads, safe))))
             self.threads = safe
         self._inputs, self._outputs = describe_tensors(self._interpreter)
         self._input_specs = tuple(self._inputs.values())
         self._input_indices = {spec.name: index for index, spec in self._inputs.items()}
+
+    def _open(self, runtime: ModuleType, threads: int) -> tuple[Any, str]:
+        """Return an interpreter that is ready to run, and a note on how it was opened."""
+        return open_interpreter(runtime, self.path, threads)
 
     @property
     def backend(self) -> str:
@@ -132,7 +129,7 @@ class LiteRtSession:
 
     def placement(self) -> Placement:
         """Tell which operations XNNPACK took; the rest runs in the interpreter's own kernels."""
-        partition_of = assign_partitions(list_nodes(self._interpreter))
+        partition_of = assign_partitions(_list_nodes(self._interpreter))
         partitions = len(set(partition_of) - {-1})
         return Placement(
             device=Device.CPU,
@@ -232,10 +229,23 @@ def _read_version(distribution: str) -> str:
         return ""
 
 
-def _open_interpreter(
+def open_interpreter(
     runtime: ModuleType, path: Path, threads: int, *, delegates: Sequence[Any] = ()
 ) -> tuple[Any, str]:
-    """Open the file with XNNPACK, or without where only XNNPACK refuses it; also say which."""
+    """Open the file with XNNPACK, or without where only XNNPACK refuses it.
+
+    Args:
+        runtime: The interpreter's module.
+        path: The model file.
+        threads: Threads of the interpreter.
+        delegates: What is offered the operations before XNNPACK.
+
+    Returns:
+        An interpreter that is ready to run, and a note where XNNPACK refused.
+
+    Raises:
+        InvalidModelError: The interpreter refuses the file.
+    """
     resolvers = runtime.OpResolverType
     settings = {"num_threads": threads, "experimental_delegates": list(delegates)}
     try:
@@ -303,7 +313,7 @@ def _allocate(runtime: ModuleType, path: Path, settings: Mapping[str, Any], reso
 
 
 def _suggest_remedy(message: str) -> str:
-    if EDGETPU_OP in message:
+    if "edgetpu-custom-op" in message:
         return "it is compiled for the Edge TPU: use --device edgetpu, or the file from before that"
     if "Flex" in message or "Select TensorFlow" in message:
         return "convert it again with TFLite's built-in operations only"
@@ -312,8 +322,7 @@ def _suggest_remedy(message: str) -> str:
     return "check the file, or convert the model again"
 
 
-def list_nodes(interpreter: Any) -> list[Node]:
-    """List the file's operations as the interpreter runs them, then the calls of delegates."""
+def _list_nodes(interpreter: Any) -> list[Node]:
     return [
         Node(d["op_name"], tuple(map(int, d["inputs"])), tuple(map(int, d["outputs"])))
         for d in interpreter._get_ops_details()

@@ -35,7 +35,7 @@ def load(
 
     Args:
         path: The model file.
-        device: ``cpu``, ``gpu``, or ``edgetpu`` for files that its compiler wrote.
+        device: ``cpu``, ``gpu`` or ``edgetpu``.
         threads: CPU threads; by default the usable physical cores, at most 4.
         gpu_float32: Whether the GPU computes in float32 where it would take float16.
         **overrides: Parts of the contract to state over the file's own, ``None`` for the file's:

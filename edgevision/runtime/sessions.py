@@ -10,8 +10,6 @@ from edgevision.runtime.session import Session
 from edgevision.specs import Device, ModelFormat, parse_choice
 from edgevision.threads import resolve_threads
 
-_NAMES = {Device.GPU: "GPU", Device.EDGETPU: "Edge TPU"}
-
 
 def open_session(
     path: str | Path,
@@ -26,7 +24,7 @@ def open_session(
 
     Args:
         path: The model file.
-        device: ``cpu``, ``gpu``, or ``edgetpu`` for files that its compiler wrote.
+        device: ``cpu``, ``gpu`` or ``edgetpu``.
         threads: CPU threads; by default the usable physical cores, at most 4.
         gpu_float32: Whether the GPU computes in float32 where it would take float16.
 
@@ -43,13 +41,13 @@ def open_session(
     chosen = parse_choice(Device, device, "device")
     threads = resolve_threads(threads)
     model_format = find_runnable_format(path)
-    if chosen is not Device.CPU:
-        _check_tflite(path, model_format, chosen)
     if chosen is Device.GPU:
+        _need_tflite(path, model_format, chosen)
         from edgevision.runtime.gpu import GpuSession
 
         return GpuSession(path, threads=threads, float32=gpu_float32)
     if chosen is Device.EDGETPU:
+        _need_tflite(path, model_format, chosen)
         from edgevision.runtime.edgetpu import EdgeTpuSession
 
         return EdgeTpuSession(path, threads=threads)
@@ -62,14 +60,14 @@ def open_session(
     return LiteRtSession(path, threads=threads)
 
 
-def _check_tflite(path: str | Path, model_format: ModelFormat, device: Device) -> None:
-    if model_format is ModelFormat.TFLITE:
-        return
-    raise DelegateError(
-        f"the {_NAMES[device]} runs .tflite files only, not {path}",
-        device=device,
-        remedy="convert it with `edgevision convert`",
-    )
+def _need_tflite(path: str | Path, model_format: ModelFormat, device: Device) -> None:
+    if model_format is not ModelFormat.TFLITE:
+        name = "GPU" if device is Device.GPU else "Edge TPU"
+        raise DelegateError(
+            f"the {name} runs .tflite files only, not {path}",
+            device=device,
+            remedy="convert it with `edgevision convert`",
+        )
 
 
 def find_runnable_format(path: str | Path) -> ModelFormat:

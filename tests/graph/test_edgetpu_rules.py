@@ -60,6 +60,7 @@ FLAT = ((1, 4), (1, 4))
         ("SOFTMAX", {"shapes": ((1, 16_000), (1, 16_000))}),
         ("MEAN", {"axes": (1, 2)}),
         ("MEAN", {"axes": (-1,)}),
+        ("MEAN", {"axes": (1, 2), "shapes": ((1, 64, 128, 3), (1, 3))}),
         ("SPLIT", {"axis": 3}),
         ("CONCATENATION", {"axis": -1}),
         ("CONCATENATION", {"constants": (np.zeros((1, 8, 8, 4), np.int8),)}),
@@ -107,6 +108,8 @@ def test_taken(name: str, options: dict[str, Any]) -> None:
         ("PAD", {"paddings": (1, 0, 0, 0, 0, 0, 0, 0)}, "pads the batch"),
         ("PRELU", {"constants": (np.ones((8, 8, 4), np.int8),)}, "slopes"),
         ("RESIZE_BILINEAR", {"shapes": ((1, 1, 1, 4), (1, 33, 33, 4))}, "enlarges by 33"),
+        ("RESIZE_BILINEAR", {"shapes": ((1, 256, 256, 32), (1, 512, 512, 32))}, "8.4 MB"),
+        ("MEAN", {"axes": (1, 2), "shapes": ((1, 256, 128, 3), (1, 3))}, "32768 positions"),
         ("STRIDED_SLICE", {"strides": (1, 2, 2, 1)}, "strides"),
         ("STRIDED_SLICE", {"strides": (1, 1, 1, 1), "new_axis_mask": 1}, "inserts axes"),
         ("SQUEEZE", {"shapes": ((1, 8, 1, 4), (1, 8, 4)), "axes": (2,)}, "leading"),
@@ -168,3 +171,43 @@ def test_a_float_file_is_refused_whole() -> None:
     graph = read_tflite(build_classifier())
     assert len(find_refusals(graph)) == len(graph.ops)
     assert find_refusals(read_tflite(build_detector()))[-1].op.name.startswith("CUSTOM:")
+
+
+def test_the_part_may_begin_behind_what_can_not_be_mapped() -> None:
+    # A leading run of refused operations does not cost the rest; a second part does.
+    refusals = find_refusals(chain("HARD_SWISH", "RELU", "RELU6", "HARD_SWISH", "RELU"))
+    assert [r.op.index for r in refusals] == [0, 3, 4]
+    assert [r.is_cause for r in refusals] == [True, True, False]
+
+
+def test_float_ends_of_a_published_log() -> None:
+    """As mnist4 of https://github.com/system-software-lab/nrf20, convert/quantize/README.md."""
+    names = [
+        "QUANTIZE",
+        "RELU",
+        "MAX_POOL_2D",
+        "RELU",
+        "MAX_POOL_2D",
+        "RELU",
+        "RELU",
+        "SOFTMAX",
+        "DEQUANTIZE",
+    ]
+    graph = chain(*names, floats=1)
+    last = replace(graph, tensors=(*graph.tensors[:-1], _as_float(graph.tensors[-1])))
+    assert [r.op.name for r in find_refusals(last)] == ["QUANTIZE", "DEQUANTIZE"]
+
+
+def _as_float(tensor: Tensor) -> Tensor:
+    return Tensor(index=tensor.index, name=tensor.name, shape=tensor.shape, dtype="float32")
+
+
+def test_the_part_is_the_first_even_if_it_is_small() -> None:
+    """2 of 155 operations in https://github.com/google-coral/edgetpu/issues/342.
+
+    One PAD and one QUANTIZE are mapped there, between operations that are not (here HARD_SWISH);
+    that these come first and the part lies between is what the counts suggest.
+    """
+    names = ["QUANTIZE", "HARD_SWISH", "QUANTIZE", "PAD", "HARD_SWISH", "RELU", "RELU"]
+    mapped = set(range(len(names))) - {r.op.index for r in find_refusals(chain(*names, floats=1))}
+    assert mapped == {2, 3}

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgevision.benchmarks.deployed import estimate_int8
+from edgevision.benchmarks.memory import measure_memory
 from edgevision.contract import Contract
 from edgevision.graph.contracts import read_contract, write_contract
 from edgevision.graph.macs import count_macs
@@ -211,3 +213,8 @@ def test_it_quantizes(built: Built, tmp_path: Path) -> None:
     shapes = sorted(spec.shape for spec in session.outputs)
     assert shapes == sorted((1, *shape) for shape in built.output_shapes.values())
     session.close()
+    # What `plan` says of it without building it.
+    planned = estimate_int8(build_graph(built.name, **CHOICES))
+    written = read_graph(output)
+    assert planned.file_bytes == pytest.approx(written.file_bytes, rel=0.03)
+    assert planned.ram_bytes == measure_memory(written)[0]

@@ -11,6 +11,8 @@ from edgevision.errors import CalibrationError
 from edgevision.graph.flatbuffer import replace_constants
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.calibrate import (
+    NARROWEST,
+    NARROWEST_16_BIT,
     ChannelExtremes,
     calibrate,
     collect_ranges,
@@ -122,3 +124,12 @@ def test_three_channels_share_the_widest_range() -> None:
 def test_widen_range() -> None:
     assert widen_range(1.0, 2.0) == (0.0, 2.0)
     assert widen_range(-2.0, -1.0) == (-2.0, 0.0)
+
+
+def test_six_fits_into_32_bits_of_the_narrowest_range() -> None:
+    low, high = widen_range(-1e-12, 3e-12)
+    assert high - low == pytest.approx(NARROWEST)
+    assert high == pytest.approx(-3 * low)
+    assert 6 / ((high - low) / 255) < 2**31
+    low, high = widen_range(-1e-12, 1e-12, NARROWEST_16_BIT)
+    assert 6 / (high / 32767) < 2**31

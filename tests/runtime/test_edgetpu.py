@@ -11,9 +11,9 @@ import pytest
 from fake_edgetpu import build_compiled, build_library
 
 from edgevision.errors import DelegateError, InvalidConfigError
-from edgevision.runtime import edgetpu, edgetpu_library, isolate
+from edgevision.runtime import edgetpu, edgetpu_library, isolate, litert
 from edgevision.runtime.edgetpu import EdgeTpuSession
-from edgevision.runtime.edgetpu_library import CHOICE_VARIABLE
+from edgevision.runtime.edgetpu_library import SELECTION
 from edgevision.runtime.session import Session
 from edgevision.runtime.sessions import open_session
 
@@ -37,7 +37,7 @@ def compiled(tmp_path_factory) -> Path:
 def isolated(monkeypatch, library):
     """As in a child process: the library is opened here, without a child of its own."""
     monkeypatch.setenv("EDGEVISION_ISOLATED", "1")
-    monkeypatch.delenv(CHOICE_VARIABLE, raising=False)
+    monkeypatch.delenv(SELECTION, raising=False)
     for module in (edgetpu, edgetpu_library):
         monkeypatch.setattr(module, "find_library_name", lambda: str(library))
 
@@ -56,7 +56,7 @@ def test_it_runs_and_tells_what_the_device_takes(isolated, compiled):
     scores = session.run(PIXELS)["scores"]
     np.testing.assert_allclose(scores, [[0, 10 / 64, 20 / 64, 30 / 64]])
     placement = session.placement()
-    assert (placement.device, placement.delegate) == ("edgetpu", "Edge TPU")
+    assert (placement.device, placement.delegate) == ("edgetpu", "libedgetpu")
     assert (placement.total_ops, placement.delegated_ops, placement.partitions) == (2, 1, 1)
     assert placement.partition_of == (0, -1)
     assert "1 of 2 operations" in placement.note
@@ -65,13 +65,13 @@ def test_it_runs_and_tells_what_the_device_takes(isolated, compiled):
 
 
 def test_the_chosen_device_is_opened(isolated, compiled, monkeypatch):
-    monkeypatch.setenv(CHOICE_VARIABLE, "usb:1")
+    monkeypatch.setenv(SELECTION, "usb:1")
     assert "usb:1" in open_session(compiled, device="edgetpu").placement().note
-    monkeypatch.setenv(CHOICE_VARIABLE, "usb:2")
+    monkeypatch.setenv(SELECTION, "usb:2")
     assert "usb:0, usb:1, pci:0" in refuse(compiled)
-    monkeypatch.setenv(CHOICE_VARIABLE, "pci")  # there, but it does not open
+    monkeypatch.setenv(SELECTION, "pci")  # there, but it does not open
     assert "does not open" in refuse(compiled)
-    monkeypatch.setenv(CHOICE_VARIABLE, "first")
+    monkeypatch.setenv(SELECTION, "first")
     with pytest.raises(InvalidConfigError, match="first"):
         open_session(compiled, device="edgetpu")
 
@@ -102,11 +102,8 @@ def test_another_library_of_that_name_is_told(isolated, compiled, monkeypatch):
     def load(_name, _options):
         raise AttributeError("undefined symbol: tflite_plugin_create_delegate")
 
-    runtime, distribution = edgetpu.find_interpreter()
-    fake = type("Runtime", (), {"load_delegate": staticmethod(load)})
-    monkeypatch.setattr(edgetpu, "find_interpreter", lambda: (fake, distribution))
+    monkeypatch.setattr(litert.find_interpreter()[0], "load_delegate", load)
     assert "is no libedgetpu" in refuse(compiled)
-    assert runtime.load_delegate is not load
 
 
 @pytest.mark.parametrize(
@@ -124,8 +121,7 @@ def test_known_failures_have_a_remedy(isolated, compiled, monkeypatch, said, tol
         def __init__(self, **_settings):
             raise RuntimeError(said)
 
-    runtime, _ = edgetpu.find_interpreter()
-    monkeypatch.setattr(runtime, "Interpreter", Refusing)
+    monkeypatch.setattr(litert.find_interpreter()[0], "Interpreter", Refusing)
     assert told in refuse(compiled)
 
 

@@ -9,26 +9,26 @@ from fake_edgetpu import build_library
 from edgevision.errors import DelegateError, InvalidConfigError
 from edgevision.runtime import edgetpu_library, isolate
 from edgevision.runtime.edgetpu_library import (
-    CHOICE_VARIABLE,
+    SELECTION,
     explain_loading,
     find_library_name,
     inspect_library,
     list_devices,
-    read_choice,
+    read_selection,
 )
 
 
-@pytest.mark.parametrize("value", ["", "usb", "usb:0", "pci", "pci:12", " usb:1 "])
+@pytest.mark.parametrize("value", ["", "usb", "usb:0", "pci", "pci:12", ":1", " usb:1 "])
 def test_choices_are_read(monkeypatch, value):
-    monkeypatch.setenv(CHOICE_VARIABLE, value)
-    assert read_choice() == value.strip()
+    monkeypatch.setenv(SELECTION, value)
+    assert read_selection() == value.strip()
 
 
-@pytest.mark.parametrize("value", ["USB", "usb:", "usb:-1", "usb:1:2", "0", ":0", "pcie", "usb:x"])
+@pytest.mark.parametrize("value", ["USB", "usb:", "usb:-1", "usb:1:2", "0", ":", "pcie", "usb:x"])
 def test_other_choices_are_refused(monkeypatch, value):
-    monkeypatch.setenv(CHOICE_VARIABLE, value)
-    with pytest.raises(InvalidConfigError, match=f"{CHOICE_VARIABLE}={value}"):
-        read_choice()
+    monkeypatch.setenv(SELECTION, value)
+    with pytest.raises(InvalidConfigError, match=f"{SELECTION}={value}"):
+        read_selection()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import ctypes
+from crashing import crash
 
 from edgevision.runtime import gpu_adapter
 from edgevision.runtime.gpu_adapter import find_gpu_parts
@@ -11,10 +11,6 @@ def test_without_a_driver_there_is_a_reason_and_a_remedy(no_gpu):
     assert found.adapter is None
     assert found.trouble
     assert found.remedy
-
-
-def crash() -> None:
-    ctypes.string_at(0)
 
 
 def test_a_crashing_driver_does_not_end_the_caller(monkeypatch):

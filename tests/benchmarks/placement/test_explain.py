@@ -49,7 +49,7 @@ def test_missing_devices_are_never_replaced(tiny_tflite: Path) -> None:
 def test_edge_tpu_placement_is_a_prediction(tiny_tflite: Path) -> None:
     document = explain(tiny_tflite, device="edgetpu").to_dict()
     assert document["ops_delegated"] == 0  # a float network
-    assert {op["likelihood"] for op in document["ops"]} == {"unlikely"}
+    assert {op["confidence"] for op in document["ops"]} == {"unlikely"}
     assert "--scheme edgetpu" in document["notes"][0]
 
 
