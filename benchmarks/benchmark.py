@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -25,6 +25,7 @@ from edgevision.benchmarks.profile import profile
 from edgevision.benchmarks.rows import FAILED, OK, UNAVAILABLE, BenchmarkReport, BenchmarkRow
 from edgevision.benchmarks.station import Station
 from edgevision.errors import DelegateError, EdgeVisionError, InvalidConfigError
+from edgevision.runtime.isolate import IsolatedCallError
 from edgevision.runtime.worker import Worker
 from edgevision.specs import Device, ModelFormat, Progress, parse_choice
 from edgevision.threads import resolve_threads
@@ -143,13 +144,24 @@ def _probe(
         try:
             probe = worker.call("probe", timeout_s=OPEN_SECONDS)
             probed.append(replace(row, probe=probe, steps=worker.call("time_steps")))
+            if row.device is Device.EDGETPU:
+                worker.call("release")  # one process at a time can have it
         except EdgeVisionError as error:
-            status = UNAVAILABLE if isinstance(error, DelegateError) else FAILED
-            failed = replace(row, status=status, reason=str(error))
+            failed = _describe_failure(row, error)
             probed.append(_add_estimate(failed) if row.device is Device.EDGETPU else failed)
     if progress:
         progress("probing", len(rows), len(rows))
     return probed
+
+
+def _describe_failure(row: BenchmarkRow, error: EdgeVisionError) -> BenchmarkRow:
+    """Say why a row has no figures; on the Edge TPU it is the library that crashes, no model."""
+    if row.device is Device.EDGETPU and isinstance(error, IsolatedCallError):
+        from edgevision.runtime.edgetpu import explain_crash
+
+        error = explain_crash(error)
+    status = UNAVAILABLE if isinstance(error, DelegateError) else FAILED
+    return replace(row, status=status, reason=str(error))
 
 
 def _add_estimate(row: BenchmarkRow) -> BenchmarkRow:
@@ -179,6 +191,10 @@ class _Station:
         )
         return times
 
+    def release(self) -> None:
+        with suppress(EdgeVisionError):  # a process that ended has released everything
+            self._worker.call("release")
+
 
 def add_latencies(
     rows: Sequence[BenchmarkRow],
@@ -188,9 +204,14 @@ def add_latencies(
 ) -> list[BenchmarkRow]:
     """Time all rows that can run, in turns; ``stations`` has the model of each."""
     runnable = [i for i, row in enumerate(rows) if row.status == OK]
-    timed_stations = [stations[i] for i in runnable]
-    times = measure_latencies(timed_stations, seconds=seconds, progress=progress)
-    found = dict(zip(runnable, times, strict=True))
+    found: dict[int, Latency | EdgeVisionError] = {}
+    for group in _group_turns(rows, runnable):
+        members = [stations[i] for i in group]
+        times = measure_latencies(members, seconds=seconds, progress=progress)
+        found.update(zip(group, times, strict=True))
+        for i, station in zip(group, members, strict=True):
+            if rows[i].device is Device.EDGETPU and isinstance(station, _Station):
+                station.release()
     # The times of a program that imitates a GPU are compared with nothing.
     ranked = {i: x for i, x in found.items() if isinstance(x, Latency) and not rows[i].software}
     reference = next(iter(ranked.values()), None)
@@ -202,6 +223,15 @@ def add_latencies(
         else:
             timed[i] = replace(rows[i], status=FAILED, reason=str(result))
     return timed
+
+
+def _group_turns(rows: Sequence[BenchmarkRow], runnable: Sequence[int]) -> list[list[int]]:
+    """Group what is timed in turns; a second model on the Edge TPU waits until the first is done.
+
+    Only one process at a time can have the device.
+    """
+    later = [i for i in runnable if rows[i].device is Device.EDGETPU][1:]
+    return [[i for i in runnable if i not in later], *([i] for i in later)]
 
 
 def find_uncertain(rows: Sequence[BenchmarkRow]) -> Iterator[str]:

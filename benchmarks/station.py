@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from edgevision.benchmarks.latency import time_block, warm_up
 from edgevision.benchmarks.probe import Probe, make_inputs, open_watched
 from edgevision.errors import EdgeVisionError
 from edgevision.runtime.session import Placement, Session
+from edgevision.runtime.sessions import open_session
 from edgevision.specs import TensorSpec
 
 PHOTO_SIZE = (480, 640)
@@ -53,15 +55,29 @@ class Station:
         self._settings = (device, threads, gpu_float32)
         self.session: Session
         self._first_ms = 0.0
+        self._is_open = False
 
     def probe(self) -> Probe:
         """Open the model, run it once on random input, and tell what that took."""
         self.session, probe = open_watched(self._path, *self._settings)
         self._first_ms = probe.first_ms
+        self._is_open = True
         return probe
+
+    def release(self) -> None:
+        """Close the model, so that another process can have its device; ``warm_up`` opens it."""
+        self.session.close()
+        gc.collect()
+        self._is_open = False
 
     def warm_up(self) -> tuple[float, int]:
         """Run until the times are stable; return the first time, in ms, and the number of runs."""
+        if not self._is_open:
+            device, threads, gpu_float32 = self._settings
+            self.session = open_session(
+                self._path, device=device, threads=threads, gpu_float32=gpu_float32
+            )
+            self._is_open = True
         self.session.run(make_inputs(self.session))
         _, count = warm_up(self.session.invoke)
         return self._first_ms, count + 2

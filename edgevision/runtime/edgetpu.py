@@ -148,11 +148,16 @@ def probe_edgetpu(path: str | Path, *, threads: int | None = None) -> None:
     try:
         run_isolated(_run_once, str(path), threads, timeout_s=_PROBE_SECONDS)
     except IsolatedCallError as error:
-        raise DelegateError(
-            f"libedgetpu did not survive this model ({error.received})",
-            device=Device.EDGETPU,
-            remedy=_MATCH,
-        ) from error
+        raise explain_crash(error) from error
+
+
+def explain_crash(error: IsolatedCallError) -> DelegateError:
+    """Make the error of a process that opened the Edge TPU and did not survive it."""
+    return DelegateError(
+        f"libedgetpu did not survive this model ({error.received})",
+        device=Device.EDGETPU,
+        remedy=_MATCH,
+    )
 
 
 def _run_once(path: str, threads: int | None) -> None:

@@ -1,11 +1,15 @@
 /* A libedgetpu for tests: the same functions, and a device that answers 0, 10, 20, ...
 
    The structures are those of TFLite's C interface, as far as they are used here.
-   FAKE_EDGETPU chooses what goes wrong: "none" (no device), "refuse" (no reason), "crash". */
+   FAKE_EDGETPU chooses what goes wrong: "none" (no device), "refuse" (no reason), "crash",
+   "unplug". FAKE_EDGETPU_LOCK names a file that stands for the device: one process at a time. */
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 typedef struct { int size; int data[]; } IntArray;
 typedef struct {
@@ -78,9 +82,16 @@ Delegate *tflite_plugin_create_delegate(
   if (is_set("crash")) abort();
   if (is_set("refuse")) return NULL;
   if (count && strcmp(values[0], "usb:1")) { report(keys[0]); return NULL; }
+  const char *lock = getenv("FAKE_EDGETPU_LOCK");
+  int device = lock ? open(lock, O_RDWR | O_CREAT, 0600) : -1;
+  if (device >= 0 && flock(device, LOCK_EX | LOCK_NB)) { close(device); return NULL; }
   Delegate *delegate = calloc(1, sizeof(Delegate));
+  delegate->data = (void *)(intptr_t)device;
   delegate->prepare = take_ops;
   delegate->flags = 1; /* or the interpreter prepares the unknown operation first */
   return delegate;
 }
-void tflite_plugin_destroy_delegate(Delegate *delegate) { free(delegate); }
+void tflite_plugin_destroy_delegate(Delegate *delegate) {
+  if (delegate && (intptr_t)delegate->data >= 0) close((int)(intptr_t)delegate->data);
+  free(delegate);
+}
