@@ -12,7 +12,7 @@ from edgevision.graph.graph import Graph, Op
 _NUMBERED = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[._][A-Za-z][A-Za-z0-9]*)*?[._]\d+(?![A-Za-z0-9])")
 _FIRST_WORD = re.compile(r"[A-Za-z0-9]+")
 # TensorFlow adds _1 to every name when a network is called once more.
-_REPEATED = re.compile(r"[a-z]+(?:_[a-z]+[0-9]*)+_1$")
+_REPEATED = re.compile(r"(?!conv_[dp]w_1$)[a-z]+(?:_[a-z]+[0-9]*)+_1$")
 # Keras names the two halves of a depthwise-separable block apart.
 _HALVES = re.compile(r"^conv_(?:dw|pw)_(\d+)$")
 
