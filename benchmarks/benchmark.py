@@ -9,7 +9,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from edgevision.benchmarks.accuracy import check_data, evaluate
 from edgevision.benchmarks.conditions import Watch, find_disturbances
 from edgevision.benchmarks.environment import describe_environment
 from edgevision.benchmarks.latency import (
@@ -43,7 +42,7 @@ def benchmark(
     threads: Sequence[int | None] = (None,),
     gpu_float32: bool = False,
     data: str | Path | None = None,
-    seconds: float = 2.0,
+    seconds: float = 3.0,
     per_op: bool = False,
     skip_broken: bool = False,
     progress: Progress | None = None,
@@ -77,6 +76,9 @@ def benchmark(
     rows = _plan_rows(files, devices, threads, gpu_float32)
     with _open_stations(rows) as workers:
         if data is not None:
+            # Imported here, as below: whoever measures latency alone need not wait for it.
+            from edgevision.benchmarks.accuracy import check_data
+
             # A wrong folder is told before the measuring, not after.
             check_data(files, data, skip_broken=skip_broken)
         watch = Watch(worker.pid for worker in workers)
@@ -255,6 +257,8 @@ def _add_accuracies(
 
     A file that can not be evaluated keeps its other figures, and its row says why.
     """
+    from edgevision.benchmarks.accuracy import evaluate
+
     known: dict[tuple[str, Device], dict[str, Any]] = {}
     for row in rows:
         key = row.file, row.device

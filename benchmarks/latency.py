@@ -194,7 +194,7 @@ class _Turns:
 
 
 def measure_latencies(
-    stations: Sequence[Timed], *, seconds: float = 2.0, progress: Progress | None = None
+    stations: Sequence[Timed], *, seconds: float = 3.0, progress: Progress | None = None
 ) -> tuple[Latency | EdgeVisionError, ...]:
     """Time models in turns.
 

@@ -20,7 +20,7 @@ from edgevision.specs import TensorSpec
 
 PHOTO_SIZE = (480, 640)
 STEP_RUNS = 15
-STEP_SECONDS = 0.25
+STEP_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,7 +39,7 @@ def benchmark_files(
         Path | None,
         typer.Option("--data", help="Labelled images, boxes or masks for the accuracy."),
     ] = None,
-    seconds: Annotated[float, typer.Option("--seconds", help="Timed seconds per row.")] = 2.0,
+    seconds: Annotated[float, typer.Option("--seconds", help="Timed seconds per row.")] = 3.0,
     per_op: Annotated[
         bool,
         typer.Option("--per-op", help="Also time single operations (.tflite on the CPU)."),
