@@ -240,7 +240,11 @@ def explain_file(
         table = create_table("#", "op", "name", "runs on", "reason", left=(1, 2, 3, 4))
         for op in document["ops"]:
             table.add_row(
-                str(op["index"]), op["op"], op["name"][:48], _write_place(op), op["reason"]
+                str(op["index"]),
+                op["op"],
+                op["name"][:48],
+                _write_place(op, document["partitions"]),
+                op["reason"],
             )
         console.print(table)
         predicted = any(op["confidence"] for op in document["ops"])
@@ -266,7 +270,8 @@ def _render_mapped(console: Any, rows: list[dict[str, Any]]) -> None:
     console.print(table)
 
 
-def _write_place(op: dict[str, Any]) -> str:
-    """Name the device; a predicted one is only likely."""
-    likely = op["confidence"] == "likely"
-    return f"{op['placement']} ({op['confidence']})" if likely else str(op["placement"])
+def _write_place(op: dict[str, Any], partitions: int) -> str:
+    """Name the device, which of its calls where there are several, and a mere likelihood."""
+    call = f" {op['partition']}" if partitions > 1 and op["partition"] is not None else ""
+    likely = " (likely)" if op["confidence"] == "likely" else ""
+    return f"{op['placement']}{call}{likely}"
