@@ -26,7 +26,9 @@ WINDOW = 5
 MIN_SAMPLES = 20
 PRECISION = 0.02
 MAX_EXTENSION = 3.0
-_RUNS_PER_BLOCK = 8
+_RUNS_PER_BLOCK = 16
+# A longer run empties the caches itself: what others left in them makes no difference to it.
+_NEVER_CACHED_MS = 20.0
 _NORMAL_95 = 1.96
 
 
@@ -162,6 +164,7 @@ class _Turns:
     first_ms: float = 0.0
     num_warmup: int = 0
     block_seconds: float = 0.0
+    refills: bool = True
     spent: float = 0.0
     failure: EdgeVisionError | None = None
 
@@ -183,14 +186,17 @@ class _Turns:
 
     def take_turn(self, refill: bool) -> None:
         try:
-            block = self.timed.time_block(max(BLOCK_SECONDS, self.block_seconds), refill)
+            seconds = max(BLOCK_SECONDS, self.block_seconds)
+            block = self.timed.time_block(seconds, refill and self.refills)
         except EdgeVisionError as error:
             self.failure = error
             return
         self.blocks.append(tuple(block))
         self.spent += sum(block) / 1e3
-        # A slow model gets longer turns: its untimed run must not be half of the measurement.
-        self.block_seconds = _RUNS_PER_BLOCK * median(block) / 1e3
+        # A slow model gets longer turns: its untimed run must be a small part of them.
+        slow = median(block) > _NEVER_CACHED_MS
+        self.refills = not slow
+        self.block_seconds = 0.0 if slow else _RUNS_PER_BLOCK * median(block) / 1e3
 
 
 def measure_latencies(

@@ -84,6 +84,19 @@ def test_a_model_alone_needs_no_refill_and_others_do() -> None:
     assert len(order) == 3
 
 
+def test_long_runs_need_no_refill() -> None:
+    refills: list[bool] = []
+
+    class Slow(Sleeper):
+        def time_block(self, _seconds: float, refill: bool) -> list[float]:
+            refills.append(refill)
+            return [30.0] * 10
+
+    measure(Slow(0.001), Sleeper(0.001), seconds=0.6)
+    assert refills[0]
+    assert not any(refills[1:])
+
+
 def test_a_model_that_breaks_does_not_end_the_others() -> None:
     broken, sound = measure_latencies([Breaking(0.001), Sleeper(0.001)], seconds=0.02)
     assert isinstance(broken, InvalidModelError)
