@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgevision.cli.command import EXIT_DONE, EXIT_GATE, command
-from edgevision.cli.options import Classes, parse_size
+from edgevision.cli.options import Classes, parse_size, parse_values
 from edgevision.cli.terminal import Terminal, create_table
-from edgevision.errors import InvalidConfigError
 from edgevision.specs import Task
 from edgevision.units import format_bytes, format_count, format_percent
 
@@ -104,16 +103,9 @@ def parse_alphas(text: str | None) -> tuple[float, ...] | None:
     Raises:
         InvalidConfigError: The text holds something else.
     """
-    if text is None:
-        return None
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InvalidConfigError(
-            "widths are numbers separated by commas",
-            received=f"--alphas {text}",
-            remedy="for example --alphas 0.25,0.5",
-        ) from error
+    return parse_values(
+        text, "--alphas", rule="widths are numbers separated by commas", example="0.25,0.5"
+    )
 
 
 def parse_sizes(text: str | None) -> tuple[tuple[int, int], ...] | None:

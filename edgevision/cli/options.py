@@ -89,8 +89,20 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(parts[0]), int(parts[-1])
 
 
-def parse_values(text: str | None, option: str) -> tuple[float, ...] | None:
-    """Read one number or a comma-separated triple.
+def parse_values(
+    text: str | None,
+    option: str,
+    *,
+    rule: str = "expected a number or three separated by commas",
+    example: str = "127.5",
+) -> tuple[float, ...] | None:
+    """Read numbers separated by commas; ``None`` where nothing is given.
+
+    Args:
+        text: What was typed.
+        option: Name of the option, for the message.
+        rule: What the message says that is expected.
+        example: A value that would do.
 
     >>> parse_values("127.5", "--mean"), parse_values("1,2,3", "--std")
     ((127.5,), (1.0, 2.0, 3.0))
@@ -104,7 +116,5 @@ def parse_values(text: str | None, option: str) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise InvalidConfigError(
-            "expected a number or three separated by commas",
-            received=f"{option} {text}",
-            remedy=f"for example {option} 127.5",
+            rule, received=f"{option} {text}", remedy=f"for example {option} {example}"
         ) from error

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,6 +173,29 @@ def test_page_shows_operations_and_memory(report: BenchmarkReport) -> None:
     assert "Where the time goes" in page
     assert "Activation memory" in page
     assert "DEPTHWISE_CONV_2D" in page
+
+
+@pytest.mark.parametrize("width", [500, 1200])
+def test_page_is_no_wider_than_the_screen(
+    report: BenchmarkReport, width: int, tmp_path: Path
+) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no Chromium renders the page here")
+    tell = "<script>document.title = document.documentElement.scrollWidth</script></body>"
+    path = tmp_path / "report.html"
+    path.write_text(render_page(report, title="Bench").replace("</body>", tell))
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    done = subprocess.run(
+        [*command, f"--window-size={width},800", path.as_uri()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    shown = re.search(r"<title>(\d+)</title>", done.stdout)
+    assert shown is not None
+    assert int(shown.group(1)) <= width
 
 
 def test_page_needs_nothing_else(report: BenchmarkReport) -> None:
