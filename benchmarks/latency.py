@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf, sqrt
 from statistics import fmean, median
 from typing import Any, Protocol
@@ -159,12 +159,9 @@ class _Turns:
     """The measurement of one model while it goes on."""
 
     timed: Timed
-    index: int
-    blocks: list[tuple[float, ...]]
+    blocks: list[tuple[float, ...]] = field(default_factory=list)
     first_ms: float = 0.0
     num_warmup: int = 0
-    block_seconds: float = 0.0
-    refills: bool = True
     spent: float = 0.0
     failure: EdgeVisionError | None = None
 
@@ -185,18 +182,17 @@ class _Turns:
             self.failure = error
 
     def take_turn(self, refill: bool) -> None:
+        run_ms = median(self.blocks[-1]) if self.blocks else 0.0
+        slow = run_ms > _NEVER_CACHED_MS
+        # A slow model gets longer turns: its untimed run must be a small part of them.
+        seconds = BLOCK_SECONDS if slow else max(BLOCK_SECONDS, _RUNS_PER_BLOCK * run_ms / 1e3)
         try:
-            seconds = max(BLOCK_SECONDS, self.block_seconds)
-            block = self.timed.time_block(seconds, refill and self.refills)
+            block = self.timed.time_block(seconds, refill and not slow)
         except EdgeVisionError as error:
             self.failure = error
             return
         self.blocks.append(tuple(block))
         self.spent += sum(block) / 1e3
-        # A slow model gets longer turns: its untimed run must be a small part of them.
-        slow = median(block) > _NEVER_CACHED_MS
-        self.refills = not slow
-        self.block_seconds = 0.0 if slow else _RUNS_PER_BLOCK * median(block) / 1e3
 
 
 def measure_latencies(
@@ -224,7 +220,7 @@ def measure_latencies(
             received=f"seconds={seconds}",
             remedy="take seconds above 0",
         )
-    turns = [_Turns(timed, index, []) for index, timed in enumerate(stations)]
+    turns = [_Turns(timed) for timed in stations]
     for turn in turns:
         turn.start()
     total = round(100 * seconds * len(turns))
