@@ -38,6 +38,8 @@ from edgevision.runtime.litert import LiteRtSession
 from edgevision.specs import ModelFormat
 from edgevision.threads import resolve_threads
 
+Array = np.ndarray[Any, Any]
+
 TIMEOUT_S = 600.0
 ROUNDS = 8
 # Runs until the threads of what ran before have gone to sleep; then runs that count.
@@ -188,11 +190,13 @@ def time_pieces(path: str, threads: int) -> Measured:
         partition_of = whole.placement().partition_of
         values = capture_values(path, graph) or draw_values(graph)
         pieces, notes = cut_operations(data, graph, partition_of)
+        flushed = _create_flushed(whole.threads)
         benches = []
         times: dict[int, tuple[float | None, str]] = {i: (None, n) for i, n in notes.items()}
         for piece in pieces:
             try:
-                bench = _open_bench(piece, folder, values, threads)
+                file = folder / f"{piece.op}.tflite"
+                bench = _open_bench(piece, file, values, flushed, threads)
             except EdgeVisionError as error:
                 times[piece.op] = None, f"does not run alone: {error}"
                 continue
@@ -223,7 +227,7 @@ def measure_start(folder: Path, threads: int) -> float:
         session = LiteRtSession(path, threads=threads)
         inputs = make_inputs(session)
         session.run(inputs)
-        prepare = _Prepare(session, inputs)
+        prepare = _Prepare(session, inputs, _create_flushed(session.threads))
         turns = [_time_turn(session.invoke, KEEP_SECONDS, prepare) for _ in range(ROUNDS)]
         times[length] = _find_quiet(turns)
         session.close()
@@ -236,20 +240,20 @@ class _Bench:
 
     piece: Piece
     session: LiteRtSession
-    inputs: dict[str, np.ndarray[Any, Any]]
+    prepare: _Prepare
     delegated: bool
     times: list[float]
 
 
 def _open_bench(
-    piece: Piece, folder: Path, values: Mapping[int, np.ndarray[Any, Any]], threads: int
+    piece: Piece, path: Path, values: Mapping[int, Array], flushed: Array, threads: int
 ) -> _Bench:
-    path = folder / f"{piece.op}.tflite"
     path.write_bytes(piece.model)
     session = LiteRtSession(path, threads=threads)
     inputs = {s.name: values[i] for s, i in zip(session.inputs, piece.inputs, strict=True)}
     session.run(inputs)
-    return _Bench(piece, session, inputs, session.placement().delegated_ops > 0, [])
+    prepare = _Prepare(session, inputs, flushed)
+    return _Bench(piece, session, prepare, session.placement().delegated_ops > 0, [])
 
 
 def _measure(whole: LiteRtSession, benches: Sequence[_Bench]) -> float:
@@ -259,18 +263,21 @@ def _measure(whole: LiteRtSession, benches: Sequence[_Bench]) -> float:
         for number, bench in enumerate(benches):
             if number % WHOLE_EVERY == 0:
                 found.append(_time_turn(whole.invoke, 3 * KEEP_SECONDS))
-            prepare = _Prepare(bench.session, bench.inputs)
-            bench.times.append(_time_turn(bench.session.invoke, KEEP_SECONDS, prepare))
+            bench.times.append(_time_turn(bench.session.invoke, KEEP_SECONDS, bench.prepare))
     return _find_quiet(found) if found else _time_turn(whole.invoke, KEEP_SECONDS)
+
+
+def _create_flushed(threads: int) -> Array:
+    """Make what is written over between two runs."""
+    num_bytes = FLUSHED_BYTES if threads == 1 else FLUSHED_BYTES_THREADED
+    return np.zeros(num_bytes // 4, np.float32)
 
 
 class _Prepare:
     """Brings the caches into the state that an operation finds within a network."""
 
-    def __init__(self, session: LiteRtSession, inputs: dict[str, np.ndarray[Any, Any]]) -> None:
-        self._session, self._inputs = session, inputs
-        num_bytes = FLUSHED_BYTES if session.threads == 1 else FLUSHED_BYTES_THREADED
-        self._flushed = np.zeros(num_bytes // 4, np.float32)
+    def __init__(self, session: LiteRtSession, inputs: Mapping[str, Array], flushed: Array) -> None:
+        self._session, self._inputs, self._flushed = session, inputs, flushed
 
     def __call__(self) -> None:
         np.add(self._flushed, 1, out=self._flushed)
