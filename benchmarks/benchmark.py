@@ -19,7 +19,7 @@ from edgevision.benchmarks.latency import (
     measure_latencies,
 )
 from edgevision.benchmarks.operators import profile_operators
-from edgevision.benchmarks.placement.explain import OpPlacement, explain
+from edgevision.benchmarks.placement.explain import OpPlacement, explain, place_on_cpu
 from edgevision.benchmarks.profile import profile
 from edgevision.benchmarks.rows import FAILED, OK, UNAVAILABLE, BenchmarkReport, BenchmarkRow
 from edgevision.benchmarks.station import Station
@@ -286,6 +286,10 @@ def _find_left_behind(row: BenchmarkRow) -> tuple[OpPlacement, ...]:
         return ()
     if placement.delegated_ops == placement.total_ops:
         return ()
+    if row.device is Device.CPU:
+        # The probe told already: opened here, the model could end the benchmark.
+        ops = place_on_cpu(row.profile.graph, placement.partition_of)
+        return tuple(op for op in ops if op.reason)
     try:
         explained = explain(row.file, device=row.device, gpu_float32=row.gpu_float32)
     except EdgeVisionError:

@@ -28,7 +28,7 @@ from edgevision.benchmarks.remote_runner import MARK
 from edgevision.benchmarks.rows import FAILED, OK, UNAVAILABLE, BenchmarkReport, BenchmarkRow
 from edgevision.errors import DelegateError, EdgeVisionError, InvalidConfigError, InvalidModelError
 from edgevision.runtime.isolate import describe_exit
-from edgevision.runtime.litert import Node, assign_partitions
+from edgevision.runtime.litert import Node, place_nodes
 from edgevision.runtime.session import Placement
 from edgevision.specs import Device, Progress
 from edgevision.threads import resolve_threads
@@ -307,16 +307,7 @@ class _Observer:
 def _read_placement(nodes: Sequence[tuple[str, Sequence[int], Sequence[int]]]) -> Placement:
     """Tell from the interpreter's list which operations a delegate took."""
     listed = [Node(name, tuple(inputs), tuple(outputs)) for name, inputs, outputs in nodes]
-    partition_of = assign_partitions(listed)
-    partitions = len(set(partition_of) - {-1})
-    return Placement(
-        device=Device.CPU,
-        total_ops=len(partition_of),
-        delegated_ops=sum(number >= 0 for number in partition_of),
-        partitions=partitions,
-        delegate="XNNPACK" if partitions else "",
-        partition_of=partition_of,
-    )
+    return place_nodes(listed)
 
 
 def _check_any(rows: Sequence[BenchmarkRow], host: str) -> None:

@@ -6,15 +6,15 @@ operations for reasons that it does not publish, so each row says likely or unli
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
-from edgevision.benchmarks.placement.cpu import PLAIN_CPU
 from edgevision.benchmarks.placement.edgetpu_latency import estimate_latency
-from edgevision.benchmarks.placement.explain import Explanation, OpPlacement
+from edgevision.benchmarks.placement.explain import Explanation, OpPlacement, place_op
 from edgevision.errors import InvalidModelError
 from edgevision.graph.edgetpu_package import COMPILED_OP, EdgeTpuPackage, read_packages
 from edgevision.graph.edgetpu_rules import find_refusals
-from edgevision.graph.graph import Graph, Op
+from edgevision.graph.graph import Graph
 from edgevision.specs import Device
 from edgevision.units import format_bytes
 
@@ -26,6 +26,7 @@ _FLOAT = (
     "the file is not quantized, and the Edge TPU computes on 8-bit integers only: "
     "edgevision quantize --scheme edgetpu"
 )
+_LEFT = "the compiler left it on the CPU"
 _COMPILED = "this file is compiled: what it shows is fact, not prediction"
 
 
@@ -91,44 +92,23 @@ def _note_prediction(graph: Graph) -> tuple[str, ...]:
 def _predict(graph: Graph) -> tuple[OpPlacement, ...]:
     reasons = {refusal.op.index: refusal.reason for refusal in find_refusals(graph)}
     return tuple(
-        _place(graph, op, partition=None if op.index in reasons else 0, reason=reason)
+        place_op(
+            graph,
+            op,
+            str(Device.EDGETPU),
+            partition=None if op.index in reasons else 0,
+            reason=reasons.get(op.index, ""),
+            confidence="unlikely" if op.index in reasons else "likely",
+        )
         for op in graph.ops
-        for reason in (reasons.get(op.index, ""),)
-    )
-
-
-def _place(graph: Graph, op: Op, *, partition: int | None, reason: str) -> OpPlacement:
-    mapped = partition is not None
-    return OpPlacement(
-        index=op.index,
-        op=op.name,
-        name=_name_output(graph, op),
-        placement=str(Device.EDGETPU) if mapped else PLAIN_CPU,
-        partition=partition,
-        reason=reason,
-        confidence="likely" if mapped else "unlikely",
     )
 
 
 def _read_compiled(graph: Graph) -> tuple[OpPlacement, ...]:
-    rows = list[OpPlacement]()
-    partitions = 0
-    for op in graph.ops:
-        mapped = op.name == COMPILED_OP
-        rows.append(
-            OpPlacement(
-                index=op.index,
-                op=op.name,
-                name=_name_output(graph, op),
-                placement=str(Device.EDGETPU) if mapped else PLAIN_CPU,
-                partition=partitions if mapped else None,
-                reason="" if mapped else "the compiler left it on the CPU",
-            )
-        )
-        partitions += mapped
-    return tuple(rows)
-
-
-def _name_output(graph: Graph, op: Op) -> str:
-    output = next(graph.op_outputs(op), None)
-    return output.name if output else op.label
+    numbers = count()
+    return tuple(
+        place_op(graph, op, str(Device.EDGETPU), partition=next(numbers))
+        if op.name == COMPILED_OP
+        else place_op(graph, op, str(Device.EDGETPU), partition=None, reason=_LEFT)
+        for op in graph.ops
+    )

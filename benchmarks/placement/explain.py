@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -173,13 +174,12 @@ def _explain_cpu(path: str | Path, graph: Graph) -> Explanation:
     session = open_session(path, device=Device.CPU)
     placement = session.placement()
     session.close()
-    rows = tuple(
-        _place_op(graph, op, partition)
-        for op, partition in zip(graph.ops, placement.partition_of, strict=True)
-    )
-    notes = (placement.note,) if placement.note else ()
     return Explanation(
-        file=str(path), device=Device.CPU, partitions=placement.partitions, ops=rows, notes=notes
+        file=str(path),
+        device=Device.CPU,
+        partitions=placement.partitions,
+        ops=place_on_cpu(graph, placement.partition_of),
+        notes=(placement.note,) if placement.note else (),
     )
 
 
@@ -195,7 +195,7 @@ def _explain_gpu(path: str | Path, graph: Graph, float32: bool) -> Explanation:
             "which ones is inferred, and the numbers differ"
         )
     rows = tuple(
-        _describe_op(graph, op, PLAIN_CPU if reason else str(Device.GPU), reason)
+        place_op(graph, op, str(Device.GPU), partition=None if reason else 0, reason=reason)
         for op, reason in zip(graph.ops, placed.reasons, strict=True)
     )
     return Explanation(
@@ -208,26 +208,47 @@ def _explain_gpu(path: str | Path, graph: Graph, float32: bool) -> Explanation:
     )
 
 
-def _describe_op(graph: Graph, op: Op, placement: str, reason: str) -> OpPlacement:
+def place_op(
+    graph: Graph,
+    op: Op,
+    device: str,
+    *,
+    partition: int | None,
+    reason: str = "",
+    confidence: str = "",
+) -> OpPlacement:
+    """Return the row of one operation.
+
+    Args:
+        graph: The network.
+        op: The operation.
+        device: Who would take it.
+        partition: Of the device's call, or ``None`` where the operation stays on the CPU.
+        reason: Why it stays.
+        confidence: Of a prediction.
+    """
     output = next(graph.op_outputs(op), None)
     return OpPlacement(
         index=op.index,
         op=op.name,
         name=output.name if output else op.label,
-        placement=placement,
-        partition=None if reason else 0,
+        placement=PLAIN_CPU if partition is None else device,
+        partition=partition,
         reason=reason,
+        confidence=confidence,
     )
 
 
-def _place_op(graph: Graph, op: Op, partition: int) -> OpPlacement:
-    output = next(graph.op_outputs(op), None)
-    delegated = partition >= 0
-    return OpPlacement(
-        index=op.index,
-        op=op.name,
-        name=output.name if output else op.label,
-        placement=XNNPACK if delegated else PLAIN_CPU,
-        partition=partition if delegated else None,
-        reason="" if delegated else give_reason(graph, op),
+def place_on_cpu(graph: Graph, partition_of: Sequence[int]) -> tuple[OpPlacement, ...]:
+    """Tell what XNNPACK took, with the reason for each operation that it left.
+
+    Args:
+        graph: The network.
+        partition_of: For each operation the call of XNNPACK that it is part of, or -1.
+    """
+    return tuple(
+        place_op(graph, op, XNNPACK, partition=None, reason=give_reason(graph, op))
+        if partition < 0
+        else place_op(graph, op, XNNPACK, partition=partition)
+        for op, partition in zip(graph.ops, partition_of, strict=True)
     )

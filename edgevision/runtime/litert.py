@@ -129,17 +129,7 @@ class LiteRtSession:
 
     def placement(self) -> Placement:
         """Tell which operations XNNPACK took; the rest runs in the interpreter's own kernels."""
-        partition_of = assign_partitions(_list_nodes(self._interpreter))
-        partitions = len(set(partition_of) - {-1})
-        return Placement(
-            device=Device.CPU,
-            total_ops=len(partition_of),
-            delegated_ops=sum(p >= 0 for p in partition_of),
-            partitions=partitions,
-            delegate="XNNPACK" if partitions else "",
-            note=self._note,
-            partition_of=partition_of,
-        )
+        return place_nodes(_list_nodes(self._interpreter), note=self._note)
 
     def close(self) -> None:
         """Free the interpreter; the session can not be used afterwards."""
@@ -194,6 +184,26 @@ def assign_partitions(nodes: Sequence[Node]) -> tuple[int, ...]:
             partition_of[op] = number
             pending.extend(ops[op].inputs)
     return tuple(partition_of)
+
+
+def place_nodes(nodes: Sequence[Node], *, note: str = "") -> Placement:
+    """Tell from an interpreter's node list which operations XNNPACK took.
+
+    Args:
+        nodes: As ``assign_partitions`` takes them.
+        note: What a reader must know beside.
+    """
+    partition_of = assign_partitions(nodes)
+    partitions = len(set(partition_of) - {-1})
+    return Placement(
+        device=Device.CPU,
+        total_ops=len(partition_of),
+        delegated_ops=sum(p >= 0 for p in partition_of),
+        partitions=partitions,
+        delegate="XNNPACK" if partitions else "",
+        note=note,
+        partition_of=partition_of,
+    )
 
 
 @cache
