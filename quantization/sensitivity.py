@@ -52,8 +52,7 @@ def measure_sensitivity(
     Returns:
         The activations with a range, the most expensive first.
     """
-    some = images[:: -(-len(images) // _IMAGES)]
-    walk = Walk(network.model, some, threads)
+    walk = Walk(network.model, pick_images(images), threads)
     expected: tuple[Array, ...] | None = None
     found = []
     for op in network.graph.ops:
@@ -69,6 +68,11 @@ def measure_sensitivity(
         if progress:
             progress("finding sensitive layers", op.index + 1, len(network.graph.ops))
     return sorted(found, key=lambda item: -item.error)
+
+
+def pick_images(images: Array) -> Array:
+    """Pick the images on which sensitivity is told, evenly spaced."""
+    return images[:: -(-len(images) // _IMAGES)]
 
 
 def round_values(values: Array, seen: ChannelRange) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgevision.errors import InvalidConfigError
 from edgevision.quantization.activation_equalization import equalize_activations
+from edgevision.quantization.added_channels import add_channels
 from edgevision.quantization.bias import correct_layer
 from edgevision.quantization.compensation import compensate_layer
 from edgevision.quantization.dead_channels import remove_dead_channels
@@ -21,9 +22,11 @@ from edgevision.quantization.layers import LayerStep
 from edgevision.quantization.logit_clipping import clip_logits
 from edgevision.quantization.network import Network
 from edgevision.quantization.rewrites.constant_arithmetic import fold_constants
+from edgevision.quantization.rewrites.global_pooling import replace_global_pooling
 from edgevision.quantization.rewrites.hard_swish import expand_hard_swish
 from edgevision.quantization.rewrites.no_ops import remove_no_ops
 from edgevision.quantization.rounding import round_layer
+from edgevision.quantization.spare_channels import use_spare_channels
 from edgevision.quantization.weight_equalization import equalize_weights
 from edgevision.specs import Scheme, parse_choice
 
@@ -40,11 +43,14 @@ class Step(StrEnum):
     """What can be done to keep the float network's answers, in the order of application."""
 
     NO_OPS = "no_ops"
+    GLOBAL_POOLING = "global_pooling"
     HARD_SWISH = "hard_swish"
     CONSTANT_ARITHMETIC = "constant_arithmetic"
     DEAD_CHANNELS = "dead_channels"
     WEIGHT_EQUALIZATION = "weight_equalization"
     ACTIVATION_EQUALIZATION = "activation_equalization"
+    ADDED_CHANNELS = "added_channels"
+    SPARE_CHANNELS = "spare_channels"
     LOGIT_CLIPPING = "logit_clipping"
     COMPENSATION = "compensation"
     ROUNDING = "rounding"
@@ -57,11 +63,14 @@ _INTEGER_WEIGHTS = _8_BIT | {Scheme.INT16X8, Scheme.DYNAMIC}
 
 APPLIES: Mapping[Step, frozenset[Scheme]] = {
     Step.NO_OPS: _8_BIT,
+    Step.GLOBAL_POOLING: _8_BIT,
     Step.HARD_SWISH: _8_BIT,
     Step.CONSTANT_ARITHMETIC: _8_BIT,
     Step.DEAD_CHANNELS: frozenset((Scheme.INT8_PER_TENSOR,)),
     Step.WEIGHT_EQUALIZATION: frozenset((Scheme.INT8_PER_TENSOR,)),
     Step.ACTIVATION_EQUALIZATION: _PER_CHANNEL,
+    Step.ADDED_CHANNELS: _8_BIT,
+    Step.SPARE_CHANNELS: _8_BIT,
     Step.LOGIT_CLIPPING: _8_BIT,
     Step.COMPENSATION: _INTEGER_WEIGHTS,
     Step.ROUNDING: _INTEGER_WEIGHTS,
@@ -71,6 +80,7 @@ APPLIES: Mapping[Step, frozenset[Scheme]] = {
 
 REWRITES: Mapping[Step, Rewrite] = {
     Step.NO_OPS: remove_no_ops,
+    Step.GLOBAL_POOLING: replace_global_pooling,
     Step.HARD_SWISH: expand_hard_swish,
     Step.CONSTANT_ARITHMETIC: fold_constants,
 }
@@ -80,6 +90,8 @@ FLOAT_STEPS: Mapping[Step, FloatStep] = {
     Step.DEAD_CHANNELS: remove_dead_channels,
     Step.WEIGHT_EQUALIZATION: equalize_weights,
     Step.ACTIVATION_EQUALIZATION: equalize_activations,
+    Step.ADDED_CHANNELS: add_channels,
+    Step.SPARE_CHANNELS: use_spare_channels,
     Step.LOGIT_CLIPPING: clip_logits,
 }
 """Steps between the ranges and the engine."""
