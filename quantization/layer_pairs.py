@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.graph.graph import Graph, Op
+from edgevision.graph.graph import Graph, Op, Tensor
 from edgevision.graph.ops import OpKind
 from edgevision.quantization.calibrate import ChannelRange
 from edgevision.quantization.layers import CONVOLUTIONS, get_bias, get_weights
@@ -65,21 +65,35 @@ def scale_pair(
     graph: Graph, pair: tuple[Op, Op], factors: Array, constants: dict[int, Array]
 ) -> None:
     """Multiply the outputs of the first layer, and divide what the second makes of them."""
-    first, second = pair
-    weights, bias, readers = (
-        get_weights(graph, first),
-        get_bias(graph, first),
-        get_weights(graph, second),
-    )
-    depthwise = first.kind is OpKind.DEPTHWISE_CONV_2D
+    scale_outputs(graph, pair[0], factors, constants)
+    scale_inputs(graph, pair[1], factors, constants)
+
+
+def scale_outputs(graph: Graph, op: Op, factors: Array, constants: dict[int, Array]) -> None:
+    """Multiply what a convolution gives, channel by channel.
+
+    Args:
+        graph: The network.
+        op: The convolution.
+        factors: (C,).
+        constants: Values that differ from the file's, by tensor index; changed in place.
+    """
+    depthwise = op.kind is OpKind.DEPTHWISE_CONV_2D
     rows = factors if depthwise else factors.reshape(-1, 1, 1, 1)
-    changes = [(weights, rows), (readers, 1 / factors)]
-    if bias is not None:
-        changes.append((bias, factors))
-    for tensor, factor in changes:
+    _multiply(get_weights(graph, op), rows, constants)
+    _multiply(get_bias(graph, op), factors, constants)
+
+
+def scale_inputs(graph: Graph, op: Op, factors: Array, constants: dict[int, Array]) -> None:
+    """Let a convolution give the same for inputs that were multiplied, channel by channel."""
+    _multiply(get_weights(graph, op), 1 / factors, constants)
+
+
+def _multiply(tensor: Tensor | None, factors: Array, constants: dict[int, Array]) -> None:
+    if tensor is not None:
         values = constants.get(tensor.index, tensor.data)
         if values is not None:
-            constants[tensor.index] = (values * factor).astype(np.float32)
+            constants[tensor.index] = (values * factors).astype(np.float32)
 
 
 def _may_scale(graph: Graph, first: Op, second: Op) -> bool:

@@ -28,6 +28,7 @@ from edgevision.quantization.diagnose import (
     measure_total_sqnr_db,
 )
 from edgevision.quantization.engine import load_engine, run_engine
+from edgevision.quantization.gates import raise_floors
 from edgevision.quantization.images import CalibrationImages
 from edgevision.quantization.network import Network
 from edgevision.quantization.ranges.narrow import RangeReport, narrow_ranges
@@ -159,7 +160,7 @@ def prepare_model(source: FloatModel, images: CalibrationImages, options: Option
         if rewrites and not is_equivalent(source.data, network.model, images.kept):
             return _prepare_unchanged(source, images, options)
         review = review_calibration(network, images, seen, source.contract.preprocessing)
-        network = network.with_ranges(seen.ranges)
+        network = network.with_ranges(raise_floors(network.graph, seen.ranges))
         engine.result()
         final, changes = prepare_network(network, images.kept, options.steps)
         final, chosen = _narrow(source, final, images.kept, options)

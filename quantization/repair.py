@@ -19,6 +19,7 @@ from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.answers import quantize_images
 from edgevision.quantization.blas import use_single_thread
 from edgevision.quantization.diagnose import LayerReport, describe_layer
+from edgevision.quantization.gates import clip_unread, find_floors
 from edgevision.quantization.layers import (
     Layer,
     build_layer,
@@ -107,6 +108,7 @@ class _Session:
         tensor = quantized.tensors[quantized.inputs[0]]
         self.float_walk = Walk(models[0], images, threads)
         self.walk = Walk(models[1], quantize_images(images, tensor), threads)
+        self._floors = find_floors(self.float_walk.graph)
         self._steps = [step for step in LAYER_STEPS if step in steps]
         self._stored = Stored()
         self._reports: list[LayerReport] = []
@@ -118,12 +120,13 @@ class _Session:
         self.float_walk.advance(ops[0].index)
         self.walk.advance(ops[1].index)
         expected = self.float_walk.try_layer()
+        target = clip_unread(expected[ops[0].outputs[0]], self._floors, ops[0].outputs[0])
         repaired = False
         if self._steps and is_repairable(self.walk.graph, ops[1]):
-            outputs, repaired = self._repair(ops, expected[ops[0].outputs[0]])
+            outputs, repaired = self._repair(ops, target)
         else:
             outputs = self.walk.try_layer()
-        self._report(ops, expected[ops[0].outputs[0]], outputs[ops[1].outputs[0]], repaired)
+        self._report(ops, target, outputs[ops[1].outputs[0]], repaired)
         self.float_walk.commit(expected)
         self.walk.commit(outputs)
 

@@ -150,6 +150,21 @@ def find_takers(graph: Graph, tensor: int) -> list[Op] | None:
         The convolutions that read it, directly or through what is linear; ``None`` where something
         else does.
     """
+    followed = follow_factor(graph, tensor)
+    return None if followed is None else followed[0]
+
+
+def follow_factor(graph: Graph, tensor: int) -> tuple[list[Op], list[int]] | None:
+    """Follow a factor to the convolutions that can take it, and through what it passes.
+
+    Args:
+        graph: The network.
+        tensor: What would lack the factor.
+
+    Returns:
+        The convolutions, and the tensors that would lack it; ``None`` where something else reads
+        one of them.
+    """
     takers: dict[int, Op] = {}
     lacking, pending = {tensor}, [tensor]
     while pending:
@@ -168,7 +183,7 @@ def find_takers(graph: Graph, tensor: int) -> list[Op] | None:
                 return None
     products = (graph.ops[i] for t in lacking for i in graph.consumers[t])
     twice = any(op.name == "MUL" and lacking.issuperset(op.inputs) for op in products)
-    return None if twice else list(takers.values())
+    return None if twice else (list(takers.values()), sorted(lacking))
 
 
 def _passes(op: Op) -> bool:
