@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgevision.graph.detection_heads import name_outputs
+from edgevision.quantization.added_channels import tell_growth
 from edgevision.quantization.advisor import CalibrationReport, review_calibration
 from edgevision.quantization.agreement import measure_agreement
 from edgevision.quantization.answers import run_network
@@ -211,7 +212,7 @@ def build_model(prepared: Prepared, lifted: Sequence[int] = ()) -> Quantized:
         repairs=reports,
         ranges=ranges,
         calibration=prepared.calibration,
-        warnings=warnings,
+        warnings=(*warnings, *tell_growth(prepared.network.graph, network.graph)),
     )
 
 

@@ -129,22 +129,42 @@ def choose_steps(scheme: Scheme, names: Sequence[str] | None = None) -> tuple[St
 
     Args:
         scheme: What becomes integer.
-        names: The steps that are wanted; by default every one that is for the scheme.
+        names: The steps that are wanted, or with a minus in front the ones that are not; by default
+            every one that is for the scheme.
 
     Raises:
-        InvalidConfigError: There is no such step, or it is not for the scheme.
+        InvalidConfigError: There is no such step, it is not for the scheme, or it needs another.
 
     >>> choose_steps(Scheme.INT8, ["bias_correction", "rounding"])
     (<Step.ROUNDING: 'rounding'>, <Step.BIAS_CORRECTION: 'bias_correction'>)
+    >>> choose_steps(Scheme.DYNAMIC, ["-compensation", "-rounding"])
+    (<Step.BIAS_CORRECTION: 'bias_correction'>,)
     """
     fitting = [step for step in Step if scheme in APPLIES[step]]
     if names is None:
         return tuple(fitting)
-    wanted = {parse_choice(Step, name, "step") for name in names}
-    for step in wanted.difference(fitting):
+    without = [name.startswith("-") for name in names]
+    if any(without) and not all(without):
+        raise InvalidConfigError(
+            "steps are either named or left out",
+            received=f"steps={','.join(names)}",
+            remedy="give all of them a minus, or none",
+        )
+    named = {parse_choice(Step, name.removeprefix("-"), "step") for name in names}
+    for step in named.difference(fitting):
         raise InvalidConfigError(
             f"{step} does nothing for this scheme",
             received=f"scheme={scheme}",
             remedy=f"leave it out; steps of {scheme}: {', '.join(fitting) or 'none'}",
         )
-    return tuple(step for step in fitting if step in wanted)
+    if any(without):
+        if Step.SPARE_CHANNELS in named:
+            named.add(Step.ADDED_CHANNELS)
+        return tuple(step for step in fitting if step not in named)
+    if Step.ADDED_CHANNELS in named and Step.SPARE_CHANNELS not in named:
+        raise InvalidConfigError(
+            "added channels stay empty without spare_channels, which fills them",
+            received=f"steps={','.join(names)}",
+            remedy="name both",
+        )
+    return tuple(step for step in fitting if step in named)

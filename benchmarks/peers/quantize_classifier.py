@@ -40,19 +40,25 @@ from edgevision.specs import Scheme
 Array = np.ndarray[Any, Any]
 
 REWRITES = ["no_ops", "hard_swish", "constant_arithmetic"]
+POOLED = [*REWRITES, "global_pooling"]
 LAYERS = ["compensation", "rounding", "bias_correction"]
+EQUALIZED = [*POOLED, "activation_equalization", *LAYERS]
+SPARE = [*EQUALIZED, "spare_channels"]
 PER_TENSOR = {"scheme": "int8-per-tensor"}
 OURS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("edgevision: ranges", {"steps": REWRITES}),
-    ("+ bias correction", {"steps": [*REWRITES, "bias_correction"]}),
-    ("+ rounding", {"steps": [*REWRITES, "rounding", "bias_correction"]}),
-    ("+ compensation", {"steps": [*REWRITES, *LAYERS]}),
-    ("+ equalization", {"steps": [*REWRITES, "activation_equalization", *LAYERS]}),
+    ("+ global pooling", {"steps": POOLED}),
+    ("+ bias correction", {"steps": [*POOLED, "bias_correction"]}),
+    ("+ rounding", {"steps": [*POOLED, "rounding", "bias_correction"]}),
+    ("+ compensation", {"steps": [*POOLED, *LAYERS]}),
+    ("+ equalization", {"steps": EQUALIZED}),
+    ("+ spare channels", {"steps": SPARE}),
+    ("+ added channels", {"steps": [*SPARE, "added_channels"]}),
     ("+ logit clipping: int8", {}),
-    ("int8-per-tensor, ranges", {**PER_TENSOR, "steps": REWRITES}),
-    ("+ repairs of layers", {**PER_TENSOR, "steps": [*REWRITES, *LAYERS]}),
-    ("+ dead channels", {**PER_TENSOR, "steps": [*REWRITES, "dead_channels", *LAYERS]}),
-    ("+ equalization: int8-per-tensor", PER_TENSOR),
+    ("int8-per-tensor, ranges", {**PER_TENSOR, "steps": POOLED}),
+    ("+ repairs of layers", {**PER_TENSOR, "steps": [*POOLED, *LAYERS]}),
+    ("+ dead channels", {**PER_TENSOR, "steps": [*POOLED, "dead_channels", *LAYERS]}),
+    ("+ equalization, other channels: int8-per-tensor", PER_TENSOR),
     ("int16x8, ranges", {"scheme": "int16x8", "steps": []}),
     ("int16x8", {"scheme": "int16x8"}),
     ("dynamic", {"scheme": "dynamic"}),

@@ -61,7 +61,8 @@ def quantize_model(
         str | None,
         typer.Option(
             "--steps",
-            help="Repairs to apply, separated by commas, or none; by default all for the scheme.",
+            help="Repairs to apply, separated by commas, or none; --steps=-NAME leaves one out. "
+            "By default all for the scheme.",
         ),
     ] = None,
     ranges: Annotated[

@@ -16,8 +16,8 @@ from edgevision.quantization.data_free.correct import correct_network
 from edgevision.quantization.data_free.propagate import propagate_spreads
 from edgevision.quantization.data_free.spread import Spread
 from edgevision.quantization.engine import load_engine
-from edgevision.quantization.network import Network
 from edgevision.quantization.gates import raise_floors
+from edgevision.quantization.network import Network
 from edgevision.quantization.pipeline import (
     Options,
     Quantized,
@@ -70,7 +70,8 @@ def choose_steps_without_images(scheme: Scheme, names: Sequence[str] | None) -> 
         )
     chosen = choose_steps(scheme, names)
     needy = [step for step in chosen if step not in STEPS]
-    if names is not None and needy:
+    named = names is not None and not any(name.startswith("-") for name in names)
+    if named and needy:
         raise InvalidConfigError(
             "this step needs images",
             received=f"step={needy[0]}",

@@ -5,7 +5,13 @@ import pytest
 from tiny_chains import IMAGES, build_chain
 
 from edgevision.quantization import added_channels
-from edgevision.quantization.added_channels import LANES, add_channels, measure_noise, widen_chain
+from edgevision.quantization.added_channels import (
+    LANES,
+    add_channels,
+    measure_noise,
+    tell_growth,
+    widen_chain,
+)
 from edgevision.quantization.answers import run_network
 from edgevision.quantization.spare_channels import find_chains, use_spare_channels
 
@@ -43,3 +49,12 @@ def test_quiet_and_costly_chains_stay(
     monkeypatch.setattr(added_channels, "_LARGEST_GROWTH", growth)
     network = build_chain()
     assert add_channels(network, IMAGES) == (network, 0)
+
+
+def test_the_price_is_told() -> None:
+    network = build_chain()
+    wide = widen_chain(network, next(find_chains(network.graph)), LANES)
+    (line,) = tell_growth(network.graph, wide.graph)
+    # 8 channels took 8 · (27 + 9 + 5) multiplications for each pixel, 16 take twice as many.
+    assert "100% more multiplications" in line
+    assert tell_growth(network.graph, network.graph) == []

@@ -32,3 +32,20 @@ def test_unknown_and_unfitting_steps_are_refused() -> None:
         choose_steps(Scheme.INT8, ["polish"])
     with pytest.raises(InvalidConfigError, match="does nothing"):
         choose_steps(Scheme.DYNAMIC, ["logit_clipping"])
+
+
+def test_a_minus_leaves_steps_out() -> None:
+    every = choose_steps(Scheme.INT8)
+    without = choose_steps(Scheme.INT8, ["-rounding", "-no_ops"])
+    assert set(every) - set(without) == {Step.ROUNDING, Step.NO_OPS}
+    filled = choose_steps(Scheme.INT8, ["-spare_channels"])
+    assert set(every) - set(filled) == {Step.SPARE_CHANNELS, Step.ADDED_CHANNELS}
+
+
+def test_named_and_left_out_steps_do_not_mix_and_needs_are_told() -> None:
+    with pytest.raises(InvalidConfigError, match="either named or left out"):
+        choose_steps(Scheme.INT8, ["rounding", "-no_ops"])
+    with pytest.raises(InvalidConfigError, match="no such step"):
+        choose_steps(Scheme.INT8, ["-polish"])
+    with pytest.raises(InvalidConfigError, match="without spare_channels"):
+        choose_steps(Scheme.INT8, ["added_channels"])

@@ -11,9 +11,10 @@ from edgevision.errors import InvalidConfigError, InvalidModelError, Unsupported
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.answers import run_network
 from edgevision.quantization.calibrate import ChannelRange
-from edgevision.quantization.data_free.pipeline import scale_spreads
+from edgevision.quantization.data_free.pipeline import choose_steps_without_images, scale_spreads
 from edgevision.quantization.data_free.spread import spread_normal
 from edgevision.quantization.quantize import quantize
+from edgevision.quantization.steps import Step
 from edgevision.specs import Scheme
 
 LAYERS = draw_layers()
@@ -91,3 +92,9 @@ def test_spreads_follow_scaled_channels() -> None:
     scaled = scale_spreads({3: spread}, before, after)[3]
     assert scaled.mean.tolist() == [4, 1]
     assert scaled.std.tolist() == [4, 1]
+
+
+def test_steps_left_out_leave_those_that_need_images_out_too() -> None:
+    chosen = choose_steps_without_images(Scheme.INT8, ["-rounding"])
+    default = choose_steps_without_images(Scheme.INT8, None)
+    assert set(default) - set(chosen) == {Step.ROUNDING}
