@@ -36,7 +36,7 @@ from edgevision.quantization.source import FloatModel, check_output, open_source
 from edgevision.quantization.steps import Step, choose_steps
 from edgevision.quantization.target import Target
 from edgevision.quantization.unsigned import check_unsigned, make_unsigned
-from edgevision.specs import Progress, RangeMethod, Scheme, parse_choice
+from edgevision.specs import Lift, Progress, RangeMethod, Scheme, parse_choice
 from edgevision.threads import resolve_threads
 
 
@@ -52,6 +52,7 @@ def quantize(
     max_drop: float | None = None,
     min_agreement: float | None = None,
     budget_s: float | None = None,
+    lift: str = Lift.FLOAT,
     limit: int | None = None,
     steps: Sequence[str] | None = None,
     ranges: str = RangeMethod.MINMAX,
@@ -85,11 +86,13 @@ def quantize(
         unsigned: Inputs and outputs are uint8 instead of int8.
         eval_data: Labelled images on which both files are measured: top-1, mAP or mean IoU.
         max_drop: Percentage points of it that may be lost. Where the default loses more, the layers
-            that cost most go back to float, as few as possible.
+            that cost most are lifted, as few as possible.
         min_agreement: The same without labels: share of the float model's answers, 0 to 1, that has
             to stay on the calibration images. A detector or segmenter that keeps hardly any is
             refused unless this allows it.
         budget_s: Seconds after which no further file is tried for these two.
+        lift: What layers are lifted to for them: ``float``, or ``int16`` activations beside int8
+            weights, for devices without floats; a CPU runs those many times slower.
         limit: Use at most this many calibration images, evenly spaced.
         steps: Names of ``Step``, what is done to keep the accuracy; by default everything that is
             for the scheme, an empty list nothing.
@@ -124,7 +127,12 @@ def quantize(
     start = time.perf_counter()
     row = SCHEMES[parse_choice(Scheme, scheme, "scheme")]
     check_unsigned(row, wanted=unsigned)
-    target = Target(max_drop=max_drop, min_agreement=min_agreement, budget_s=budget_s)
+    target = Target(
+        max_drop=max_drop,
+        min_agreement=min_agreement,
+        budget_s=budget_s,
+        lift=parse_choice(Lift, lift, "lift"),
+    )
     target.check(row, has_labels=eval_data is not None, has_images=calibration is not None)
     options = Options(
         row=row,
@@ -146,7 +154,7 @@ def quantize(
             progress=progress,
         )
     if Path(model).suffix.lower() == ".onnx":
-        check_onnx_options(options, steps, unsigned=unsigned, diagnose=diagnose)
+        check_onnx_options(options, steps, target=target, unsigned=unsigned, diagnose=diagnose)
         onnx_source = open_onnx(Path(model), contract)
         if calibration is None:
             raise _miss_images(row.scheme)
@@ -225,7 +233,8 @@ def _make(
 ) -> Found:
     """Quantize, and search where a target is set."""
     if images is not None and target.is_set:
-        return search_target(prepare_model(source, images, options), target, packer.measure)
+        prepared = prepare_model(source, images, options)
+        return search_target(prepared, target, packer.measure, keeps_outputs=packer.unsigned)
     if options.batch_norm is None:
         quantized = quantize_model(source, images, options)
     else:

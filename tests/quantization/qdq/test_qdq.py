@@ -117,6 +117,8 @@ def test_repairs_bring_the_network_closer(float_onnx: Path, photos: Path, tmp_pa
         ({"steps": ["logit_clipping"]}, "steps=logit_clipping"),
         ({"ranges": "mse"}, "ranges=mse"),
         ({"diagnose": True}, "a diagnosis"),
+        ({"min_agreement": 0.5, "lift": "int16"}, "lift=int16"),
+        ({"min_agreement": 0.5, "budget_s": 9.0}, "budget=9"),
     ],
 )
 def test_what_is_for_tflite_only(
