@@ -58,6 +58,7 @@ class Options:
     Attributes:
         row: The scheme.
         steps: What is done to keep the float network's answers.
+        rounding_seconds: That learned rounding may take in each file; ``None`` for one solution.
         ranges: How the ranges of activations are chosen.
         batch_norm: Keras file that tells ranges and means instead of images.
         cache: Folder of measurements on calibration images; ``None`` keeps none.
@@ -67,6 +68,7 @@ class Options:
 
     row: SchemeRow
     steps: tuple[Step, ...] = ()
+    rounding_seconds: float | None = None
     ranges: RangeMethod = RangeMethod.MINMAX
     batch_norm: Path | None = None
     cache: Path | None = None
@@ -196,6 +198,7 @@ def build_model(prepared: Prepared, island: Island | None = None) -> Quantized:
         (prepared.final.model, quantized),
         kept,
         steps=steps,
+        rounding_seconds=options.rounding_seconds,
         threads=options.threads,
         progress=options.progress,
     )

@@ -55,6 +55,7 @@ def quantize(
     lift: str = Lift.FLOAT,
     limit: int | None = None,
     steps: Sequence[str] | None = None,
+    rounding_seconds: float | None = None,
     ranges: str = RangeMethod.MINMAX,
     diagnose: bool = False,
     skip_broken: bool = False,
@@ -96,6 +97,9 @@ def quantize(
         limit: Use at most this many calibration images, evenly spaced.
         steps: Names of ``Step``, what is done to keep the accuracy; by default everything that is
             for the scheme, an empty list nothing.
+        rounding_seconds: Time for learned rounding: weights are rounded again from other starts,
+            and each row keeps the best, until that gains nothing or the time is over; of every
+            file that a search tries. By default one solution is taken.
         ranges: How the ranges of 8-bit activations are chosen: ``minmax``, the true extremes;
             ``percentile``, ``entropy`` or ``mse``, which give up rare peaks for finer steps; or
             ``auto``, the best of them for each tensor where that helps the whole network.
@@ -137,12 +141,14 @@ def quantize(
     options = Options(
         row=row,
         steps=_choose_steps(row.scheme, steps, without_images=batch_norm is not None),
+        rounding_seconds=rounding_seconds,
         ranges=choose_method(row, ranges),
         batch_norm=None if batch_norm is None else Path(batch_norm),
         cache=find_cache_folder() if cache else None,
         threads=resolve_threads(threads),
         progress=progress,
     )
+    _check_rounding_time(options, has_images=calibration is not None)
     check_output(model, output)
     data = None
     if eval_data is not None:
@@ -243,6 +249,23 @@ def _make(
     if accuracy is not None and target.max_drop is not None:
         check_drop(accuracy, target.max_drop)
     return Found(quantized=quantized, accuracy=accuracy, report=None)
+
+
+def _check_rounding_time(options: Options, *, has_images: bool) -> None:
+    seconds = options.rounding_seconds
+    if seconds is None:
+        return
+    if not seconds > 0:
+        raise InvalidConfigError(
+            "rounding takes a number of seconds above 0", received=f"rounding_seconds={seconds}"
+        )
+    if not has_images or Step.ROUNDING not in options.steps:
+        raise InvalidConfigError(
+            "time for rounding is for the step rounding, on calibration images",
+            received=f"rounding_seconds={seconds}, scheme={options.row.scheme}",
+            remedy="give --calibration, a scheme with integer weights, and let --steps hold "
+            "rounding; or leave it out",
+        )
 
 
 def _choose_steps(

@@ -20,6 +20,7 @@ from edgevision.quantization.dead_channels import remove_dead_channels
 from edgevision.quantization.layers import LayerStep
 from edgevision.quantization.logit_clipping import clip_logits
 from edgevision.quantization.network import Network
+from edgevision.quantization.restarts import RoundingTime
 from edgevision.quantization.rewrites.constant_arithmetic import fold_constants
 from edgevision.quantization.rewrites.hard_swish import expand_hard_swish
 from edgevision.quantization.rewrites.no_ops import remove_no_ops
@@ -91,6 +92,19 @@ LAYER_STEPS: Mapping[Step, LayerStep] = {
     Step.BIAS_CORRECTION: correct_layer,
 }
 """Steps behind the engine, layer by layer."""
+
+
+def time_layer_steps(seconds: float | None, *, num_weights: int) -> Mapping[Step, LayerStep]:
+    """Return the steps behind the engine, with a time for rounding.
+
+    Args:
+        seconds: That rounding may take over all layers; ``None`` for one solution each.
+        num_weights: Of all layers that will be rounded.
+    """
+    if seconds is None:
+        return LAYER_STEPS
+    timed = RoundingTime(seconds=seconds, weights=num_weights)
+    return {**LAYER_STEPS, Step.ROUNDING: timed.round}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

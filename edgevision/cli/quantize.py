@@ -64,6 +64,10 @@ def quantize_model(
             help="Repairs to apply, separated by commas, or none; by default all for the scheme.",
         ),
     ] = None,
+    rounding_seconds: Annotated[
+        float | None,
+        typer.Option("--rounding-seconds", help="Time to look for better rounding of weights."),
+    ] = None,
     ranges: Annotated[
         RangeMethod,
         typer.Option("--ranges", help="How the ranges of 8-bit activations are chosen."),
@@ -124,6 +128,7 @@ def quantize_model(
             scheme=scheme,
             unsigned=unsigned,
             steps=_parse_steps(steps),
+            rounding_seconds=rounding_seconds,
             ranges=ranges,
             eval_data=eval_data,
             max_drop=max_drop,

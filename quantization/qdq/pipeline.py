@@ -181,7 +181,12 @@ def quantize_onnx(
     some = kept[:: -(-len(kept) // _REPAIR_IMAGES)]
     chosen = [step for step in LAYER_STEPS if step in options.steps]
     model, reports = repair_onnx(
-        (source.model, plain), some, chosen, threads=options.threads, progress=options.progress
+        (source.model, plain),
+        some,
+        chosen,
+        rounding_seconds=options.rounding_seconds,
+        threads=options.threads,
+        progress=options.progress,
     )
     names = [value.name for value in source.model.graph.output]
     expected = run_onnx(source.model, kept, names, threads=options.threads)

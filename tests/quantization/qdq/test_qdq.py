@@ -130,6 +130,14 @@ def test_what_is_for_tflite_only(
     assert not output.exists()
 
 
+def test_rounding_may_take_its_time(float_onnx: Path, photos: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "once.onnx", tmp_path / "timed.onnx"]
+    quantize(float_onnx, files[0], calibration=photos)
+    result = quantize(float_onnx, files[1], calibration=photos, rounding_seconds=60)
+    assert files[0].read_bytes() != files[1].read_bytes()
+    assert "rounding" in [repair.step for repair in result.repairs]
+
+
 def test_other_formats_and_quantized_files_are_refused(
     float_onnx: Path, float_file: Path, photos: Path, tmp_path: Path
 ) -> None:
