@@ -16,6 +16,7 @@ import numpy as np
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
 from edgevision.quantization.calibrate import ChannelRange, Ranges
+from edgevision.quantization.layer_pairs import is_padded, push_values
 from edgevision.quantization.layers import CONVOLUTIONS, get_bias, get_weights
 from edgevision.quantization.network import Network
 
@@ -106,14 +107,12 @@ class _State:
         if value is None:
             return False
         gone = np.isfinite(value)
-        padded = op.attributes["padding"] == "same" and max(weights.shape[1:3]) > 1
-        if padded:  # zeros at the edges: only a channel that is zero itself is the same everywhere
+        if is_padded(
+            op, get_weights(self.graph, op)
+        ):  # zeros at the edges: only a channel that is zero itself is the same everywhere
             gone &= value == 0
-        given = weights[..., gone] * value[gone]
-        if op.kind is OpKind.DEPTHWISE_CONV_2D:
-            bias[gone] += given.sum(axis=(0, 1, 2))
-        else:
-            bias += given.sum(axis=(1, 2, 3))
+        rows = gone if op.kind is OpKind.DEPTHWISE_CONV_2D else slice(None)
+        bias[rows] += push_values(op, weights[..., gone], value[gone])
         weights[..., gone] = 0
         return bool(gone.any())
 

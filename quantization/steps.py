@@ -15,6 +15,7 @@ import numpy as np
 from edgevision.errors import InvalidConfigError
 from edgevision.quantization.activation_equalization import equalize_activations
 from edgevision.quantization.bias import correct_layer
+from edgevision.quantization.bias_absorption import absorb_biases
 from edgevision.quantization.compensation import compensate_layer
 from edgevision.quantization.dead_channels import remove_dead_channels
 from edgevision.quantization.layers import LayerStep
@@ -45,6 +46,7 @@ class Step(StrEnum):
     CONSTANT_ARITHMETIC = "constant_arithmetic"
     DEAD_CHANNELS = "dead_channels"
     WEIGHT_EQUALIZATION = "weight_equalization"
+    BIAS_ABSORPTION = "bias_absorption"
     ACTIVATION_EQUALIZATION = "activation_equalization"
     LOGIT_CLIPPING = "logit_clipping"
     COMPENSATION = "compensation"
@@ -62,6 +64,7 @@ APPLIES: Mapping[Step, frozenset[Scheme]] = {
     Step.CONSTANT_ARITHMETIC: _8_BIT,
     Step.DEAD_CHANNELS: frozenset((Scheme.INT8_PER_TENSOR,)),
     Step.WEIGHT_EQUALIZATION: frozenset((Scheme.INT8_PER_TENSOR,)),
+    Step.BIAS_ABSORPTION: _8_BIT,
     Step.ACTIVATION_EQUALIZATION: _PER_CHANNEL,
     Step.LOGIT_CLIPPING: _8_BIT,
     Step.COMPENSATION: _INTEGER_WEIGHTS,
@@ -80,6 +83,7 @@ REWRITES: Mapping[Step, Rewrite] = {
 FLOAT_STEPS: Mapping[Step, FloatStep] = {
     Step.DEAD_CHANNELS: remove_dead_channels,
     Step.WEIGHT_EQUALIZATION: equalize_weights,
+    Step.BIAS_ABSORPTION: absorb_biases,
     Step.ACTIVATION_EQUALIZATION: equalize_activations,
     Step.LOGIT_CLIPPING: clip_logits,
 }
