@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny_onnx
 
+from edgevision.converters.onnx_cleanup import halve_weights
 from edgevision.errors import (
     DataError,
     InvalidConfigError,
@@ -136,6 +137,18 @@ def test_rounding_may_take_its_time(float_onnx: Path, photos: Path, tmp_path: Pa
     result = quantize(float_onnx, files[1], calibration=photos, rounding_seconds=60)
     assert files[0].read_bytes() != files[1].read_bytes()
     assert "rounding" in [repair.step for repair in result.repairs]
+
+
+def test_half_weights_are_read_as_float_ones(
+    float_onnx: Path, photos: Path, tmp_path: Path
+) -> None:
+    model = onnx.load(str(float_onnx))
+    halve_weights(model)
+    half = tmp_path / "half.onnx"
+    onnx.save(model, str(half))
+    result = quantize(half, tmp_path / "q.onnx", calibration=photos)
+    assert result.sqnr_db is not None
+    assert result.sqnr_db > 20
 
 
 def test_other_formats_and_quantized_files_are_refused(
