@@ -107,9 +107,8 @@ class _State:
         if value is None:
             return False
         gone = np.isfinite(value)
-        if is_padded(
-            op, get_weights(self.graph, op)
-        ):  # zeros at the edges: only a channel that is zero itself is the same everywhere
+        # Zeros at the edges: only a channel that is zero itself is the same everywhere.
+        if is_padded(op, get_weights(self.graph, op)):
             gone &= value == 0
         rows = gone if op.kind is OpKind.DEPTHWISE_CONV_2D else slice(None)
         bias[rows] += push_values(op, weights[..., gone], value[gone])

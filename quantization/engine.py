@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,8 @@ def run_engine(
                 received=f"scheme={scheme}: {summarize(error)}",
                 remedy="try --scheme dynamic or float16",
             ) from error
-    return drop_idle_steps(bytes(result.quantized_model))
+    quantized = drop_idle_steps(bytes(result.quantized_model))
+    return quantized if island is None else _free_outputs(quantized, graph, island)
 
 
 def list_16_bit_ops(graph: Graph, scheme: Scheme) -> frozenset[int]:
@@ -120,12 +121,35 @@ def drop_idle_steps(model: bytes) -> bytes:
     """
     graph = read_tflite(model)
     idle = [op for op in graph.ops if op.name == "QUANTIZE" and _is_idle(graph, op)]
-    if not idle:
+    return _bypass(model, idle)
+
+
+def _free_outputs(model: bytes, graph: Graph, island: Island) -> bytes:
+    """Let outputs that an island writes be as wide as they are there.
+
+    The engine rounds them to 8 bits at last where there are several.
+    """
+    names = {graph.tensors[t].name for index in island.ops for t in graph.ops[index].outputs}
+    quantized = read_tflite(model)
+    last = [
+        op
+        for op in quantized.ops
+        if op.name == "QUANTIZE"
+        and op.outputs[0] in quantized.outputs
+        and not quantized.consumers.get(op.outputs[0])
+        and quantized.tensors[op.inputs[0]].name in names
+    ]
+    return _bypass(model, last)
+
+
+def _bypass(model: bytes, ops: Sequence[Op]) -> bytes:
+    """Take out operations, whose readers then read what they read."""
+    if not ops:
         return model
     editor = ModelEditor(model)
-    for op in idle:
+    for op in ops:
         editor.rewire(op.outputs[0], op.inputs[0])
-    editor.remove_ops([op.index for op in idle])
+    editor.remove_ops([op.index for op in ops])
     editor.remove_unused()
     return editor.to_bytes()
 
@@ -140,7 +164,8 @@ def _is_idle(graph: Graph, op: Op) -> bool:
 def _write_recipe(graph: Graph, scheme: Scheme, island: Island | None) -> list[dict[str, Any]]:
     if island is None:
         return create_recipe(scheme)
-    names = [graph.tensors[graph.ops[index].outputs[0]].name for index in island.ops]
+    outputs = (graph.ops[index].outputs for index in island.ops)
+    names = [";".join(graph.tensors[t].name for t in written) for written in outputs]
     return create_recipe(scheme, names, island.lift)
 
 

@@ -2,9 +2,9 @@
 
 Descent on single integers (``descent.py``) stops after a few moves, in a minimum that depends on
 where it began: on the order in which second-order rounding (``rounding.py``) took the weights, and
-on the step. So rows are rounded again in random orders with random steps, as randomized rounding
-does for lattices (Klein 2000; its greedy form is what GPTQ computes), and each row keeps the best
-that it ever had, by the error of its outputs.
+on the step. GPTQ is Babai's nearest plane algorithm on a lattice (Babai 1986),
+whose answer is as good as its order. So rows are rounded again in random orders with random steps,
+and each row keeps the best that it ever had, by the error of its outputs.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def create_recipe(
 
     Args:
         scheme: What becomes integer.
-        lifted: Operations that are lifted, by the names of their output tensors.
+        lifted: Operations that are lifted, by the names of their output tensors, joined by ";".
         lift: What they are lifted to: they stay in float, or keep integer weights and have 16-bit
             activations.
 

@@ -115,9 +115,11 @@ def normalize_model(model: bytes) -> bytes:
 
     The batch becomes 1 where it was left open. The codes of operations are written where newer
     files have them: the engine takes those of older files, which lack them, all for additions.
-    Tensors get names of their own: the engine looks ranges up by name.
+    Tensors get names of their own: the engine looks ranges up by name. A list of signatures is
+    there, if empty: the engine goes through it where it adds a step behind an output.
     """
     editor = ModelEditor(model)
+    editor.model.signatureDefs = editor.model.signatureDefs or []
     for code in editor.model.operatorCodes:
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
     used: set[bytes] = set()

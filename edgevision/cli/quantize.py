@@ -80,7 +80,7 @@ def quantize_model(
         float | None,
         typer.Option(
             "--max-drop",
-            help="Accuracy points that may be lost; layers are lifted until it holds.",
+            help="Accuracy points that may be lost; layers get more bits until it holds.",
         ),
     ] = None,
     min_agreement: Annotated[

@@ -3,13 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tiny_models import build_classifier
-from tiny_networks import NetworkSketch, draw_weights
+from tiny_networks import NetworkSketch, draw_images, draw_weights
 
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.answers import run_network
 from edgevision.quantization.calibrate import collect_ranges
 from edgevision.quantization.engine import list_16_bit_ops, run_engine
 from edgevision.quantization.islands import Island
+from edgevision.quantization.source import normalize_model
 from edgevision.specs import Lift, Scheme
 
 IMAGES = np.random.default_rng(1).uniform(-1, 1, (6, 1, 12, 12, 3)).astype(np.float32)
@@ -60,3 +61,35 @@ def test_what_has_no_16_bit_kernel_is_told() -> None:
     last = sketch.conv(middle, draw_weights(2, 1, 1, 2), name="last")
     graph = read_tflite(sketch.finish(last))
     assert list_16_bit_ops(graph, Scheme.INT8) == {0, 2}
+
+
+@pytest.mark.parametrize(("lift", "dtype"), [(Lift.FLOAT, "float32"), (Lift.INT16, "int16")])
+def test_operations_and_networks_with_several_outputs_are_lifted(lift: Lift, dtype: str) -> None:
+    sketch = NetworkSketch(size=4)
+    first = sketch.conv(sketch.image, draw_weights(4, 1, 1, 3), name="first")  # 0
+    one, two = sketch.split(first, names=["one", "two"])  # 1
+    left = sketch.conv(one, draw_weights(2, 1, 1, 2), name="left")  # 2
+    right = sketch.conv(two, draw_weights(2, 1, 1, 2), name="right")  # 3
+    model = normalize_model(sketch.finish(left, right))  # it has no signature
+    graph = read_tflite(model)
+    images = draw_images(6, 4)
+    bounds = {t: s.bounds() for t, s in collect_ranges(model, graph, images).items()}
+
+    def quantize(*ops: int) -> tuple[list[str], list[str]]:
+        island = Island(ops=ops, lift=lift)
+        quantized = run_engine(model, graph, Scheme.INT8, bounds=bounds, island=island)
+        for expected, answer in zip(
+            run_network(model, images), run_network(quantized, images), strict=True
+        ):
+            assert np.abs(expected - answer).max() < 0.05
+        mixed = read_tflite(quantized)
+        return (
+            [mixed.tensors[mixed.ops[i].outputs[0]].dtype for i in range(len(mixed.ops))],
+            [mixed.tensors[t].dtype for t in mixed.outputs],
+        )
+
+    written, outputs = quantize(0, 1, 2, 3)
+    assert written == [dtype] * 5  # with the step behind the image
+    assert outputs == [dtype, dtype]
+    assert quantize(3)[1] == ["int8", dtype]
+    assert quantize(0, 1)[1] == ["int8", "int8"]

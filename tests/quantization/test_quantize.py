@@ -99,18 +99,6 @@ def test_time_without_rounding_is_refused(
     assert not output.exists()
 
 
-def test_half_weights_are_read_as_float_ones(
-    float_file: Path, photos: Path, tmp_path: Path, output: Path
-) -> None:
-    quantize(float_file, output, scheme="float16")
-    quantize(output, tmp_path / "again.tflite", calibration=photos)
-    assert np.abs(run(tmp_path / "again.tflite") - run(float_file)).max() < 0.05
-    assert read_tflite(tmp_path / "again.tflite").input_specs()[0].dtype == "int8"
-    quantize(float_file, tmp_path / "integer.tflite", scheme="dynamic")
-    with pytest.raises(InvalidModelError, match="quantized already"):
-        quantize(tmp_path / "integer.tflite", output, calibration=photos)
-
-
 def test_per_tensor_has_one_scale(float_file: Path, photos: Path, output: Path) -> None:
     counts = {}
     for scheme in ("int8", "int8-per-tensor"):
