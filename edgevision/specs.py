@@ -57,6 +57,13 @@ class Scheme(StrEnum):
     EDGETPU = "edgetpu"
 
 
+class Lift(StrEnum):
+    """What activations that need more than 8 bits are lifted to."""
+
+    FLOAT = "float"
+    INT16 = "int16"
+
+
 class RangeMethod(StrEnum):
     """How the range of an activation is chosen from the values seen."""
 

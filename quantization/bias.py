@@ -17,7 +17,9 @@ from edgevision.quantization.layers import Layer
 
 Array = np.ndarray[Any, Any]
 
-_LIMIT = 2.0**30
+# Half of what the kernels' sums hold, 32 bits beside 8-bit activations and 48 beside 16-bit ones:
+# the products come on top.
+_LIMITS = {np.dtype(np.int32): 2.0**30, np.dtype(np.int64): 2.0**46}
 
 
 def correct_layer(layer: Layer) -> Layer:
@@ -60,6 +62,7 @@ def store_bias(bias: Array, scales: Array, dtype: Any) -> Array:
 
     A scale so small that the value does not fit (weights of a dead channel) saturates.
     """
+    limit = _LIMITS[np.dtype(dtype)]
     with np.errstate(divide="ignore", invalid="ignore"):
-        steps = np.nan_to_num(bias / scales, nan=0.0, posinf=_LIMIT, neginf=-_LIMIT)
-    return np.rint(np.clip(steps, -_LIMIT, _LIMIT)).astype(dtype)
+        steps = np.nan_to_num(bias / scales, nan=0.0, posinf=limit, neginf=-limit)
+    return np.rint(np.clip(steps, -limit, limit)).astype(dtype)

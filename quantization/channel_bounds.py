@@ -116,11 +116,6 @@ def is_owned(graph: Graph, op: Op) -> bool:
     return all(t.dtype == "float32" for t in owned) and bool(weights.shape[-1] == channels)
 
 
-def is_padded(op: Op, weights: Array) -> bool:
-    """Whether a convolution reads zeros beyond the edges of its input."""
-    return bool(op.attributes["padding"] == "same" and max(weights.shape[1:3]) > 1)
-
-
 def read_constants(graph: Graph, op: Op) -> tuple[Array, Array]:
     """Return weights and (C,) bias of a layer, float64 copies."""
     tensors = (get_weights(graph, op), get_bias(graph, op))

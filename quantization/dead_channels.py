@@ -19,9 +19,9 @@ from edgevision.quantization.calibrate import Ranges
 from edgevision.quantization.channel_bounds import (
     bound_channels,
     is_owned,
-    is_padded,
     read_constants,
 )
+from edgevision.quantization.layer_pairs import is_padded, push_values
 from edgevision.quantization.layers import get_bias, get_weights
 from edgevision.quantization.network import Network
 
@@ -85,14 +85,10 @@ class _State:
         if value is None:
             return False
         gone = np.isfinite(value)
-        if is_padded(
-            op, weights
-        ):  # zeros at the edges: only a channel that is zero itself is the same everywhere
+        # Zeros at the edges: only a channel that is zero itself is the same everywhere.
+        if is_padded(op, get_weights(self.graph, op)):
             gone &= value == 0
-        given = weights[..., gone] * value[gone]
-        if op.kind is OpKind.DEPTHWISE_CONV_2D:
-            bias[gone] += given.sum(axis=(0, 1, 2))
-        else:
-            bias += given.sum(axis=(1, 2, 3))
+        rows = gone if op.kind is OpKind.DEPTHWISE_CONV_2D else slice(None)
+        bias[rows] += push_values(op, weights[..., gone], value[gone])
         weights[..., gone] = 0
         return bool(gone.any())

@@ -6,7 +6,7 @@ divided by it, as long as ReLU6 does not notice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,19 +19,26 @@ from edgevision.quantization.layers import CONVOLUTIONS, get_bias, get_weights
 Array = np.ndarray[Any, Any]
 
 _LINEAR_ACTIVATIONS = (None, "", "none", "relu", "relu6")
+CEILING = 6.0
+"""Of ReLU6."""
 # Room for images on which a channel goes further than on those seen.
 _MARGIN = 1.1
 
 
-def find_pairs(graph: Graph) -> Iterator[tuple[Op, Op]]:
-    """Yield the layers of which the second alone reads the first, with nothing but ReLU between."""
+def find_pairs(graph: Graph, kinds: Sequence[OpKind] = CONVOLUTIONS) -> Iterator[tuple[Op, Op]]:
+    """Yield the layers of which the second alone reads the first, with nothing but ReLU between.
+
+    Args:
+        graph: A float network.
+        kinds: Of the layers.
+    """
     for op in graph.ops:
         readers = graph.consumers.get(op.outputs[0], ())
-        if op.kind not in CONVOLUTIONS or len(readers) != 1 or op.outputs[0] in graph.outputs:
+        if op.kind not in kinds or len(readers) != 1 or op.outputs[0] in graph.outputs:
             continue
         reader = graph.ops[readers[0]]
         linear = op.attributes.get("activation") in _LINEAR_ACTIVATIONS
-        if linear and _may_scale(graph, op, reader):
+        if linear and reader.kind in kinds and _may_scale(graph, op, reader):
             yield op, reader
 
 
@@ -96,10 +103,33 @@ def _multiply(tensor: Tensor | None, factors: Array, constants: dict[int, Array]
             constants[tensor.index] = (values * factors).astype(np.float32)
 
 
+def is_padded(op: Op, weights: Tensor) -> bool:
+    """Whether a layer may see zeros beside the image; dense ones never do."""
+    return (
+        op.kind in CONVOLUTIONS
+        and op.attributes["padding"] == "same"
+        and max(weights.shape[1:3]) > 1
+    )
+
+
+def push_values(op: Op, weights: Array, values: Array) -> Array:
+    """Return what input channels that hold one value each add to every output, (O,).
+
+    Args:
+        op: A layer without padding.
+        weights: As the file stores them, or of some of the input channels.
+        values: (C,) of those channels.
+    """
+    depthwise = op.kind is OpKind.DEPTHWISE_CONV_2D
+    axes = (0, 1, 2) if depthwise else tuple(range(1, weights.ndim))
+    given: Array = (weights * values).sum(axis=axes)
+    return given
+
+
 def _may_scale(graph: Graph, first: Op, second: Op) -> bool:
     """Whether both layers have constants of their own, and the second takes channel by channel."""
     bias = get_bias(graph, first)
-    if second.kind not in CONVOLUTIONS or second.inputs[0] != first.outputs[0] or bias is None:
+    if second.inputs[0] != first.outputs[0] or bias is None:
         return False
     owned = (get_weights(graph, first), get_weights(graph, second), bias)
     if any(t.data is None or t.dtype != "float32" for t in owned):

@@ -31,6 +31,7 @@ from edgevision.quantization.diagnose import (
 from edgevision.quantization.engine import load_engine, run_engine
 from edgevision.quantization.gates import raise_floors
 from edgevision.quantization.images import CalibrationImages
+from edgevision.quantization.islands import Island
 from edgevision.quantization.network import Network
 from edgevision.quantization.ranges.narrow import RangeReport, narrow_ranges
 from edgevision.quantization.repair import Repaired, repair_network
@@ -59,6 +60,7 @@ class Options:
     Attributes:
         row: The scheme.
         steps: What is done to keep the float network's answers.
+        rounding_seconds: That learned rounding may take in each file; ``None`` for one solution.
         ranges: How the ranges of activations are chosen.
         batch_norm: Keras file that tells ranges and means instead of images.
         cache: Folder of measurements on calibration images; ``None`` keeps none.
@@ -68,6 +70,7 @@ class Options:
 
     row: SchemeRow
     steps: tuple[Step, ...] = ()
+    rounding_seconds: float | None = None
     ranges: RangeMethod = RangeMethod.MINMAX
     batch_norm: Path | None = None
     cache: Path | None = None
@@ -178,25 +181,26 @@ def prepare_model(source: FloatModel, images: CalibrationImages, options: Option
     )
 
 
-def build_model(prepared: Prepared, lifted: Sequence[int] = ()) -> Quantized:
+def build_model(prepared: Prepared, island: Island | None = None) -> Quantized:
     """Make the integer model of a prepared network.
 
     Args:
         prepared: The network.
-        lifted: Indices of operations of ``prepared.final`` that stay in float.
+        island: Operations of ``prepared.final`` that have more than 8 bits.
 
     Returns:
         The plain or the repaired model, whichever follows the float one better.
     """
     source, options, kept = prepared.source, prepared.options, prepared.kept
-    plain = make_integer(source, prepared.network, options.row, lifted)
+    plain = make_integer(source, prepared.network, options.row, island)
     changed = any(r.step in FLOAT_STEPS for r in prepared.reports) or prepared.ranges.narrowed > 0
-    quantized = make_integer(source, prepared.final, options.row, lifted) if changed else plain
+    quantized = make_integer(source, prepared.final, options.row, island) if changed else plain
     steps = [step for step in LAYER_STEPS if step in options.steps]
     repaired = repair_network(
         (prepared.final.model, quantized),
         kept,
         steps=steps,
+        rounding_seconds=options.rounding_seconds,
         threads=options.threads,
         progress=options.progress,
     )
@@ -273,7 +277,7 @@ def prepare_network(
 
 
 def make_integer(
-    source: FloatModel, network: Network, row: SchemeRow, lifted: Sequence[int] = ()
+    source: FloatModel, network: Network, row: SchemeRow, island: Island | None = None
 ) -> bytes:
     """Run the engine with a network's ranges; the input's is what all pixel values give.
 
@@ -281,7 +285,7 @@ def make_integer(
         source: The float model.
         network: With its ranges.
         row: The scheme.
-        lifted: Indices of operations that stay in float.
+        island: Operations that have more than 8 bits.
     """
     graph, ranges = network.graph, network.ranges
     if not row.needs_ranges:
@@ -290,7 +294,7 @@ def make_integer(
         ranges = leave_bias_room(graph, share_ranges(graph, ranges))
     bounds = {index: seen.bounds() for index, seen in ranges.items()}
     bounds[graph.inputs[0]] = find_input_range(source.contract.preprocessing)
-    model = run_engine(network.model, graph, row.scheme, bounds=bounds, lifted=lifted)
+    model = run_engine(network.model, graph, row.scheme, bounds=bounds, island=island)
     return fit_biases(model, graph)
 
 

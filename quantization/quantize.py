@@ -36,7 +36,7 @@ from edgevision.quantization.source import FloatModel, check_output, open_source
 from edgevision.quantization.steps import Step, choose_steps
 from edgevision.quantization.target import Target
 from edgevision.quantization.unsigned import check_unsigned, make_unsigned
-from edgevision.specs import Progress, RangeMethod, Scheme, parse_choice
+from edgevision.specs import Lift, Progress, RangeMethod, Scheme, parse_choice
 from edgevision.threads import resolve_threads
 
 
@@ -52,8 +52,10 @@ def quantize(
     max_drop: float | None = None,
     min_agreement: float | None = None,
     budget_s: float | None = None,
+    lift: str = Lift.FLOAT,
     limit: int | None = None,
     steps: Sequence[str] | None = None,
+    rounding_seconds: float | None = None,
     ranges: str = RangeMethod.MINMAX,
     diagnose: bool = False,
     skip_broken: bool = False,
@@ -85,14 +87,19 @@ def quantize(
         unsigned: Inputs and outputs are uint8 instead of int8.
         eval_data: Labelled images on which both files are measured: top-1, mAP or mean IoU.
         max_drop: Percentage points of it that may be lost. Where the default loses more, the layers
-            that cost most go back to float, as few as possible.
+            that cost most are lifted, as few as possible.
         min_agreement: The same without labels: share of the float model's answers, 0 to 1, that has
             to stay on the calibration images. A detector or segmenter that keeps hardly any is
             refused unless this allows it.
         budget_s: Seconds after which no further file is tried for these two.
+        lift: What layers are lifted to for them: ``float``, or ``int16`` activations beside int8
+            weights, for devices without floats; a CPU runs those many times slower.
         limit: Use at most this many calibration images, evenly spaced.
         steps: Names of ``Step``, what is done to keep the accuracy; by default everything that is
             for the scheme, an empty list nothing.
+        rounding_seconds: Time for learned rounding: weights are rounded again from other starts,
+            and each row keeps the best, until that gains nothing or the time is over; of every
+            file that a search tries. By default one solution is taken.
         ranges: How the ranges of 8-bit activations are chosen: ``minmax``, the true extremes;
             ``percentile``, ``entropy`` or ``mse``, which give up rare peaks for finer steps; or
             ``auto``, the best of them for each tensor where that helps the whole network.
@@ -124,17 +131,24 @@ def quantize(
     start = time.perf_counter()
     row = SCHEMES[parse_choice(Scheme, scheme, "scheme")]
     check_unsigned(row, wanted=unsigned)
-    target = Target(max_drop=max_drop, min_agreement=min_agreement, budget_s=budget_s)
+    target = Target(
+        max_drop=max_drop,
+        min_agreement=min_agreement,
+        budget_s=budget_s,
+        lift=parse_choice(Lift, lift, "lift"),
+    )
     target.check(row, has_labels=eval_data is not None, has_images=calibration is not None)
     options = Options(
         row=row,
         steps=_choose_steps(row.scheme, steps, without_images=batch_norm is not None),
+        rounding_seconds=rounding_seconds,
         ranges=choose_method(row, ranges),
         batch_norm=None if batch_norm is None else Path(batch_norm),
         cache=find_cache_folder() if cache else None,
         threads=resolve_threads(threads),
         progress=progress,
     )
+    _check_rounding_time(options, has_images=calibration is not None)
     check_output(model, output)
     data = None
     if eval_data is not None:
@@ -146,7 +160,7 @@ def quantize(
             progress=progress,
         )
     if Path(model).suffix.lower() == ".onnx":
-        check_onnx_options(options, steps, unsigned=unsigned, diagnose=diagnose)
+        check_onnx_options(options, steps, target=target, unsigned=unsigned, diagnose=diagnose)
         onnx_source = open_onnx(Path(model), contract)
         if calibration is None:
             raise _miss_images(row.scheme)
@@ -225,7 +239,8 @@ def _make(
 ) -> Found:
     """Quantize, and search where a target is set."""
     if images is not None and target.is_set:
-        return search_target(prepare_model(source, images, options), target, packer.measure)
+        prepared = prepare_model(source, images, options)
+        return search_target(prepared, target, packer.measure, keeps_outputs=packer.unsigned)
     if options.batch_norm is None:
         quantized = quantize_model(source, images, options)
     else:
@@ -234,6 +249,23 @@ def _make(
     if accuracy is not None and target.max_drop is not None:
         check_drop(accuracy, target.max_drop)
     return Found(quantized=quantized, accuracy=accuracy, report=None)
+
+
+def _check_rounding_time(options: Options, *, has_images: bool) -> None:
+    seconds = options.rounding_seconds
+    if seconds is None:
+        return
+    if not seconds > 0:
+        raise InvalidConfigError(
+            "rounding takes a number of seconds above 0", received=f"rounding_seconds={seconds}"
+        )
+    if not has_images or Step.ROUNDING not in options.steps:
+        raise InvalidConfigError(
+            "time for rounding is for the step rounding, on calibration images",
+            received=f"rounding_seconds={seconds}, scheme={options.row.scheme}",
+            remedy="give --calibration, a scheme with integer weights, and let --steps hold "
+            "rounding; or leave it out",
+        )
 
 
 def _choose_steps(

@@ -29,7 +29,7 @@ from edgevision.quantization.layers import (
     is_repairable,
 )
 from edgevision.quantization.moments import Activation, measure_moments
-from edgevision.quantization.steps import LAYER_STEPS, Step, StepReport
+from edgevision.quantization.steps import LAYER_STEPS, Step, StepReport, time_layer_steps
 from edgevision.quantization.storage import Stored, store_layer
 from edgevision.quantization.walk import Walk
 from edgevision.runtime.classify import dequantize
@@ -65,6 +65,7 @@ def repair_network(
     images: Array,
     *,
     steps: Sequence[Step] = tuple(LAYER_STEPS),
+    rounding_seconds: float | None = None,
     threads: int = 1,
     progress: Progress | None = None,
 ) -> Repaired:
@@ -74,6 +75,7 @@ def repair_network(
         models: The float ``.tflite``, and what the engine made of it.
         images: (N, *input shape) float32, inputs of the float network.
         steps: Those of ``LAYER_STEPS`` to apply; none only measures the layers.
+        rounding_seconds: That rounding may take; ``None`` for one solution.
         threads: Interpreters that share the images.
         progress: Called after every layer.
 
@@ -82,6 +84,7 @@ def repair_network(
     """
     session = _Session(models, images, steps, threads)
     pairs = _pair_layers(session)
+    session.give_time(rounding_seconds, [op for _, op in pairs])
     for done, ops in enumerate(pairs):
         with use_single_thread():
             session.visit(ops)
@@ -110,10 +113,17 @@ class _Session:
         self.walk = Walk(models[1], quantize_images(images, tensor), threads)
         self._floors = find_floors(self.float_walk.graph)
         self._steps = [step for step in LAYER_STEPS if step in steps]
+        self._functions = LAYER_STEPS
         self._stored = Stored()
         self._reports: list[LayerReport] = []
         self._seconds = dict.fromkeys(self._steps, 0.0)
         self._num_repaired = 0
+
+    def give_time(self, seconds: float | None, ops: Sequence[Op]) -> None:
+        """Let rounding of these layers of the quantized network take some time together."""
+        graph = self.walk.graph
+        sizes = [get_weights(graph, op).size for op in ops if is_repairable(graph, op)]
+        self._functions = time_layer_steps(seconds, num_weights=sum(sizes))
 
     def visit(self, ops: tuple[Op, Op]) -> None:
         """Run up to a layer, repair it, and run it."""
@@ -151,7 +161,7 @@ class _Session:
         layer = self._describe(ops, expected)
         for name in self._steps:
             start = time.perf_counter()
-            layer = LAYER_STEPS[name](layer)
+            layer = self._functions[name](layer)
             self._seconds[name] += time.perf_counter() - start
         stored = store_layer(graph, layer)
         target = ops[1].outputs[0]

@@ -33,7 +33,8 @@ _BLOCK = 64
 # Steps that are tried, around what the largest weight asks for; fewer where layers are large, which
 # gain little: a row of a thousand weights comes out alike with any step.
 _STEPS = 16
-_STEP_RANGE = (0.9, 1.2)
+STEP_RANGE = (0.9, 1.2)
+"""Of the steps that are tried, relative to the largest weight / 127."""
 _STEP_WORK = 1e8
 
 
@@ -68,7 +69,7 @@ def choose_scales(weights: Array, scales: Array, metric: Array, *, shared: bool)
     count = int(np.clip(_STEP_WORK / (groups * outputs * size**2), 1, _STEPS))
     if count == 1:
         return scales
-    tried = np.concatenate(([1.0], np.linspace(*_STEP_RANGE, count)))
+    tried = np.concatenate(([1.0], np.linspace(*STEP_RANGE, count)))
     # Candidates are further rows of the same problem.
     rows = np.repeat(weights, len(tried), axis=1)
     steps = (scales[:, :, None] * tried).reshape(groups, -1)
@@ -78,13 +79,17 @@ def choose_scales(weights: Array, scales: Array, metric: Array, *, shared: bool)
     return np.asarray(scales * factors)
 
 
-def round_weights(weights: Array, scales: Array, metric: Array) -> Array:
+def round_weights(
+    weights: Array, scales: Array, metric: Array, *, order: Array | None = None
+) -> Array:
     """Round the weights of a layer to integers.
 
     Args:
         weights: (G, O, K) float: G independent groups of O rows.
         scales: (G, O) step of each row.
         metric: (G, K, K), from ``damp``.
+        order: (G, K) in which the weights of a row are rounded; by default what the outputs feel
+            most comes first.
 
     Returns:
         (G, O, K) int8 within −127…127.
@@ -95,7 +100,8 @@ def round_weights(weights: Array, scales: Array, metric: Array) -> Array:
     1
     """
     size = weights.shape[2]
-    order = np.argsort(-np.diagonal(metric, axis1=1, axis2=2), axis=1)
+    if order is None:
+        order = np.argsort(-np.diagonal(metric, axis1=1, axis2=2), axis=1)
     factor = _factorize(metric, order)
     left = np.take_along_axis(weights.astype(np.float64), order[:, None, :], axis=2)
     rounded = np.empty(weights.shape, np.int8)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgevision.specs import Scheme
+from edgevision.specs import Lift, Scheme
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +71,16 @@ SCHEMES = {
 }
 
 
-def create_recipe(scheme: Scheme, lifted: Sequence[str] = ()) -> list[dict[str, Any]]:
+def create_recipe(
+    scheme: Scheme, lifted: Sequence[str] = (), lift: Lift = Lift.FLOAT
+) -> list[dict[str, Any]]:
     """Return the recipe of ai-edge-quantizer for a scheme.
 
     Args:
         scheme: What becomes integer.
-        lifted: Operations that stay in float, by the names of their output tensors.
+        lifted: Operations that are lifted, by the names of their output tensors, joined by ";".
+        lift: What they are lifted to: they stay in float, or keep integer weights and have 16-bit
+            activations.
 
     >>> create_recipe(Scheme.INT8)[0]["op_config"]["weight_tensor_config"]["granularity"]
     'CHANNELWISE'
@@ -84,21 +88,7 @@ def create_recipe(scheme: Scheme, lifted: Sequence[str] = ()) -> list[dict[str, 
     'float_casting'
     """
     row = SCHEMES[scheme]
-    config: dict[str, Any] = {
-        "weight_tensor_config": _describe_weights(row, per_channel=row.per_channel),
-        "compute_precision": "INTEGER" if row.has_integer_weights else "FLOAT",
-        "explicit_dequantize": not row.has_integer_weights,
-        "skip_checks": False,
-        "min_weight_elements": 0,
-    }
-    if row.needs_ranges:
-        config["activation_tensor_config"] = {
-            "num_bits": row.activation_bits,
-            # int16 kernels know no zero point.
-            "symmetric": row.activation_bits == 16,
-            "granularity": "TENSORWISE",
-            "dtype": "INT",
-        }
+    config = _describe_operation(row)
     algorithm = "min_max_uniform_quantize" if row.has_integer_weights else "float_casting"
     rules: list[dict[str, Any]] = [
         {"regex": ".*", "operation": "*", "algorithm_key": algorithm, "op_config": config}
@@ -112,17 +102,31 @@ def create_recipe(scheme: Scheme, lifted: Sequence[str] = ()) -> list[dict[str, 
         {"regex": ".*", "operation": name, "algorithm_key": algorithm, "op_config": shared}
         for name in row.per_tensor_ops
     )
+    wider = config | {"activation_tensor_config": describe_activations(16)}
+    kept = {"algorithm_key": "no_quantize", "op_config": None}
+    chosen = kept if lift is Lift.FLOAT else {"algorithm_key": algorithm, "op_config": wider}
     # The engine calls an operation by its outputs, each with a ";" behind it.
-    rules.extend(
-        {
-            "regex": f"^{re.escape(name)};?$",
-            "operation": "*",
-            "algorithm_key": "no_quantize",
-            "op_config": None,
-        }
-        for name in lifted
-    )
+    rules.extend({"regex": f"^{re.escape(name)};?$", "operation": "*", **chosen} for name in lifted)
     return rules
+
+
+def describe_activations(bits: int) -> dict[str, Any]:
+    """Return the engine's description of integer activations."""
+    # int16 kernels know no zero point.
+    return {"num_bits": bits, "symmetric": bits == 16, "granularity": "TENSORWISE", "dtype": "INT"}
+
+
+def _describe_operation(row: SchemeRow) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "weight_tensor_config": _describe_weights(row, per_channel=row.per_channel),
+        "compute_precision": "INTEGER" if row.has_integer_weights else "FLOAT",
+        "explicit_dequantize": not row.has_integer_weights,
+        "skip_checks": False,
+        "min_weight_elements": 0,
+    }
+    if row.needs_ranges:
+        config["activation_tensor_config"] = describe_activations(row.activation_bits)
+    return config
 
 
 def _describe_weights(row: SchemeRow, *, per_channel: bool) -> dict[str, Any]:

@@ -1,21 +1,22 @@
-"""Stops at a target: as few layers as possible go back to float until the figures hold.
+"""Stops at a target: as few layers as possible get more than 8 bits until the figures hold.
 
 The default file comes first. Where it does not hold, activations are ranked by what their rounding
-alone costs at the outputs (``sensitivity.py``); the worst one, two, four … of them are left in
-float, with the layers that write and read them, until the target holds, and what turns out not to
-be needed goes back. A file with more than half of its activations in float is no answer. Each file
-tried is repaired, measured and timed.
+alone costs at the outputs (``sensitivity.py``); the worst one, two, four … of them are lifted to
+float or to 16 bits, with the layers that write and read them, until the target holds, and what
+turns out not to be needed goes back. A file with more than half of its activations lifted is no
+answer. Each file tried is repaired, measured and timed.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from edgevision.errors import QualityGateError
-from edgevision.graph.graph import Graph
+from edgevision.errors import CalibrationError, QualityGateError
 from edgevision.quantization.accuracy import Accuracy
+from edgevision.quantization.engine import list_16_bit_ops
+from edgevision.quantization.islands import find_island, writes_output
 from edgevision.quantization.pipeline import Prepared, Quantized, build_model
 from edgevision.quantization.price import measure_price
 from edgevision.quantization.search_report import (
@@ -26,7 +27,7 @@ from edgevision.quantization.search_report import (
 )
 from edgevision.quantization.sensitivity import Sensitivity, measure_sensitivity
 from edgevision.quantization.target import Target
-from edgevision.specs import Scheme
+from edgevision.specs import Lift, Scheme
 
 _SHOWN = 5
 _HALF = 2
@@ -51,39 +52,31 @@ Measure = Callable[[Quantized], Accuracy | None]
 """Accuracy of a file on labelled images; ``None`` without such."""
 
 
-def search_target(prepared: Prepared, target: Target, measure: Measure) -> Found:
-    """Find the file with the fewest float layers that holds a target.
+def search_target(
+    prepared: Prepared, target: Target, measure: Measure, *, keeps_outputs: bool = False
+) -> Found:
+    """Find the file with the fewest lifted layers that holds a target.
 
     Args:
         prepared: The network, ready for the engine.
         target: What has to hold.
         measure: Accuracy of a model.
+        keeps_outputs: Whether the outputs have to stay in 8 bits.
 
     Raises:
+        CalibrationError: Equal answers can not be counted on these images.
         QualityGateError: It can not be reached; the best figures and the layers in the way are
             named.
     """
-    session = _Session(prepared=prepared, target=target, measure=measure)
+    session = _Session(
+        prepared=prepared, target=target, measure=measure, keeps_outputs=keeps_outputs
+    )
     if session.try_lifting(0) or not _may_lift(prepared):
         return session.finish()
     session.rank()
-    enough = session.climb()
-    if enough:
-        session.descend(enough)
+    failed, enough = session.climb()
+    session.descend(failed, enough)
     return session.finish()
-
-
-def find_island(graph: Graph, activations: Sequence[int]) -> list[int]:
-    """Return the operations that have to run in float for activations not to be rounded.
-
-    Args:
-        graph: The float network.
-        activations: Operations that write them, by index.
-    """
-    island = set(activations)
-    for index in activations:
-        island.update(graph.consumers.get(graph.ops[index].outputs[0], ()))
-    return sorted(island)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -93,56 +86,79 @@ class _Session:
     prepared: Prepared
     target: Target
     measure: Measure
+    keeps_outputs: bool
     start: float = field(default_factory=time.perf_counter)
     ranked: list[Sensitivity] = field(default_factory=list)
     trials: list[Trial] = field(default_factory=list)
-    plain: bytes = b""
+    plain: Quantized | None = None
     best: tuple[int, Quantized] | None = None
+    stopped: bool = False
 
     def rank(self) -> None:
-        """Order the activations by what their rounding costs."""
+        """Order the activations that may be lifted by what their rounding costs."""
         options = self.prepared.options
-        self.ranked = measure_sensitivity(
+        ranked = measure_sensitivity(
             self.prepared.final,
             self.prepared.kept,
+            bits=options.row.activation_bits,
             threads=options.threads,
             progress=options.progress,
+            is_late=self._is_late,
         )
+        if self.stopped:  # only the first layers were seen, which names the wrong ones
+            return
+        graph = self.prepared.final.graph
+        known = frozenset(range(len(graph.ops)))
+        if self.target.lift is Lift.INT16:
+            known = list_16_bit_ops(graph, options.row.scheme)
+        for item in ranked:
+            island = find_island(graph, item.writers)
+            if self.keeps_outputs and writes_output(graph, island):
+                continue
+            if known.issuperset(island.ops):
+                self.ranked.append(item)
 
-    def climb(self) -> int:
-        """Lift 1, 2, 4 … activations, half of them at most; return how many were enough, else 0."""
-        count, most = 1, max(1, len(self.ranked) // _HALF)
-        while not self._is_late():
+    def climb(self) -> tuple[int, int]:
+        """Lift 1, 2, 4 … activations, half of them at most, until that is enough.
+
+        Returns:
+            How many were too few, and how many enough; twice the same where none were.
+        """
+        failed, most = 0, len(self.ranked) // _HALF
+        while failed < most and not self._is_late():
+            count = min(max(1, _HALF * failed), most)
             if self.try_lifting(count):
-                return count
-            if count >= most:
-                return 0
-            count = min(_HALF * count, most)
-        return 0
+                return failed, count
+            failed = count
+        return failed, failed
 
-    def descend(self, enough: int) -> None:
+    def descend(self, failed: int, enough: int) -> None:
         """Find the fewest that are enough, between what was and what was not."""
-        low, high = enough // _HALF, enough
-        while high - low > 1 and not self._is_late():
-            middle = (low + high) // _HALF
-            low, high = (low, middle) if self.try_lifting(middle) else (middle, high)
+        while enough - failed > 1 and not self._is_late():
+            middle = (failed + enough) // _HALF
+            failed, enough = (failed, middle) if self.try_lifting(middle) else (middle, enough)
 
     def try_lifting(self, count: int) -> bool:
-        """Make, measure and time the file with the ``count`` worst activations in float."""
+        """Make, measure and time the file with the ``count`` worst activations lifted."""
         start = time.perf_counter()
-        chosen = self.ranked[:count]
-        graph = self.prepared.final.graph
-        island = find_island(graph, [item.index for item in chosen])
+        chosen, lift = self.ranked[:count], self.target.lift
+        writers = [index for item in chosen for index in item.writers]
+        island = find_island(self.prepared.final.graph, writers, lift)
         quantized = build_model(self.prepared, island)
-        self.plain = self.plain or quantized.model
+        self._check_countable(quantized)
         accuracy = self.measure(quantized)
         drop = accuracy.drop if accuracy else None
+        reference = self.plain.model if self.plain else None
+        self.plain = self.plain or quantized
+        threads = self.prepared.options.threads
         trial = Trial(
             lifted=tuple(item.name for item in chosen),
-            ops=len(island),
+            lift=lift if chosen else None,
+            ops=len(island.ops),
             accuracy=accuracy,
             agreement=quantized.agreement,
-            price=measure_price(quantized.model, self.plain, threads=self.prepared.options.threads),
+            model_bytes=len(quantized.model),
+            price=measure_price(quantized.model, reference, threads=threads),
             holds=self.target.holds(drop=drop, agreement=quantized.agreement),
             seconds=time.perf_counter() - start,
         )
@@ -168,21 +184,52 @@ class _Session:
         )
 
     def _is_late(self) -> bool:
+        """Whether the budget is spent; asked where there is more to do."""
         budget = self.target.budget_s
-        return budget is not None and time.perf_counter() - self.start > budget
+        self.stopped = budget is not None and time.perf_counter() - self.start > budget
+        return self.stopped
+
+    def _check_countable(self, quantized: Quantized) -> None:
+        """Refuse a target that no file could hold, since there is nothing to count."""
+        if self.target.min_agreement and quantized.agreement is None:
+            raise CalibrationError(
+                "equal answers can not be counted: the float model finds nothing on the "
+                "calibration images, or what its outputs mean is not known",
+                received=f"min_agreement={self.target.min_agreement}",
+                remedy="give images that show what it looks for, or --max-drop with --eval",
+            )
 
     def _refuse(self) -> QualityGateError:
-        blocking = ", ".join(item.name for item in self.ranked[:_SHOWN])
-        late = f"stopped after {self.target.budget_s:g} s; " if self._is_late() else ""
-        way = f"most is lost at {blocking}; " if blocking else ""
+        late = f"stopped after {self.target.budget_s:g} s; " if self.stopped else ""
+        names = self._name_blocking()
+        way = f"most is lost at {', '.join(names)}; " if names else ""
         return QualityGateError(
             f"{late}the target was not reached, so no file was written",
             received=f"{describe_target(self.target)}; {describe_best(self.trials)}",
-            remedy=f"{way}give more typical calibration images, or try --scheme int16x8",
+            remedy=f"{way}{self._suggest()}",
         )
+
+    def _name_blocking(self) -> list[str]:
+        """Name the activations in the way; where they were not ranked, the noisiest layers."""
+        if self.ranked:
+            return [item.name for item in self.ranked[:_SHOWN]]
+        layers = self.plain.layers if self.plain else ()
+        noisy = sorted((r.sqnr_db, r.name) for r in layers if r.sqnr_db is not None)
+        return [name for _, name in noisy[:_SHOWN]]
+
+    def _suggest(self) -> str:
+        row = self.prepared.options.row
+        ways = ["give more typical calibration images"]
+        if self.stopped:
+            ways.append("a larger --budget")
+        if self.target.lift is Lift.INT16:
+            ways.append("--lift float")
+        if row.activation_bits == 8 and row.scheme is not Scheme.EDGETPU:
+            ways.append("--scheme int16x8")
+        return f"{', '.join(ways[:-1])} or {ways[-1]}" if len(ways) > 1 else ways[0]
 
 
 def _may_lift(prepared: Prepared) -> bool:
-    """Whether layers may stay in float: where activations are integer, but not on the Edge TPU."""
+    """Whether layers may be lifted: where activations are integer, but not on the Edge TPU."""
     row = prepared.options.row
     return row.activation_bits > 0 and row.scheme is not Scheme.EDGETPU

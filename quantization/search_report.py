@@ -9,6 +9,7 @@ from typing import Any
 from edgevision.quantization.accuracy import METRIC_NAMES, Accuracy
 from edgevision.quantization.price import Price
 from edgevision.quantization.target import Target, find_interval
+from edgevision.specs import Lift
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -16,19 +17,23 @@ class Trial:
     """One file that was tried.
 
     Attributes:
-        lifted: Activations that stay in float, by name.
-        ops: Operations that run in float for them.
+        lifted: Activations that have more than 8 bits, by name.
+        lift: What they were lifted to; ``None`` where nothing was.
+        ops: Operations that were lifted for them.
         accuracy: On labelled images, where there are any.
         agreement: Share of the float model's answers on the calibration images.
+        model_bytes: Size of the network.
         price: Latency, against the file without lifted layers.
         holds: Whether the target holds.
         seconds: Time it took.
     """
 
     lifted: tuple[str, ...]
+    lift: Lift | None
     ops: int
     accuracy: Accuracy | None
     agreement: float | None
+    model_bytes: int
     price: Price
     holds: bool
     seconds: float
@@ -37,9 +42,12 @@ class Trial:
         """Return JSON-ready values."""
         return {
             "lifted": list(self.lifted),
-            "float_ops": self.ops,
+            "lift": None if self.lift is None else str(self.lift),
+            "float_ops": self.ops if self.lift is Lift.FLOAT else 0,
+            "int16_ops": self.ops if self.lift is Lift.INT16 else 0,
             "drop": self.accuracy.drop if self.accuracy else None,
             "agreement": self.agreement,
+            "model_bytes": self.model_bytes,
             "latency_ms": round(self.price.latency_ms, 4),
             "latency_ratio": round(self.price.ratio, 3),
             "holds": self.holds,
@@ -93,7 +101,7 @@ def describe_target(target: Target) -> str:
 
 
 def describe_best(trials: Sequence[Trial]) -> str:
-    """Tell the best figures of all files, each with how much of it ran in float."""
+    """Tell the best figures of all files, each with how much of it was lifted."""
     parts = []
     measured = [(t.accuracy, t) for t in trials if t.accuracy is not None]
     if measured:
@@ -101,10 +109,16 @@ def describe_best(trials: Sequence[Trial]) -> str:
         parts.append(
             f"{METRIC_NAMES[accuracy.metric]} float {100 * accuracy.float_value:.2f} %, quantized "
             f"{100 * accuracy.quantized_value:.2f} %, drop {accuracy.drop:.2f} points, "
-            f"{accuracy.samples} images, {trial.ops} operations in float"
+            f"{accuracy.samples} images, {_describe_lift(trial)}"
         )
     agreeing = [(t.agreement, t) for t in trials if t.agreement is not None]
     if agreeing:
         agreement, trial = max(agreeing, key=lambda pair: pair[0])
-        parts.append(f"best agreement {agreement:.1%} with {trial.ops} operations in float")
+        parts.append(f"best agreement {agreement:.1%} with {_describe_lift(trial)}")
     return "; ".join(parts) or "no figure could be measured"
+
+
+def _describe_lift(trial: Trial) -> str:
+    if trial.lift is None:
+        return "no operation lifted"
+    return f"{trial.ops} operations in {trial.lift} ({trial.price.ratio:.2f} × the latency)"

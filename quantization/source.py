@@ -20,7 +20,8 @@ from edgevision.graph.flatbuffer import ModelEditor
 from edgevision.graph.graph import Graph
 from edgevision.graph.tflite import map_file, read_tflite
 from edgevision.outputs import check_writable
-from edgevision.quantization.layers import WEIGHTED, find_layers, get_weights
+from edgevision.quantization.constants import unpack_constants
+from edgevision.quantization.layers import find_layers, get_weights
 
 _REMEDIES = {
     ".keras": "convert it first: edgevision convert",
@@ -84,7 +85,7 @@ def check_output(model: str | Path, output: str | Path) -> None:
 
 
 def open_source(path: str | Path, overrides: Mapping[str, Any]) -> FloatModel:
-    """Read a float model and its contract.
+    """Read a float model and its contract; weights in float16 become float32.
 
     Raises:
         MissingFileError: There is no such file.
@@ -98,10 +99,12 @@ def open_source(path: str | Path, overrides: Mapping[str, Any]) -> FloatModel:
         raise UnsupportedOpError(
             "only .tflite and .onnx files are quantized", received=place, remedy=remedy
         )
-    original = read_tflite(place)
+    _check_is_float(read_tflite(place), str(place))  # before integers are unpacked
+    unpacked = unpack_constants(bytes(map_file(place)))
+    original = read_tflite(unpacked)
     check_graph(original, str(place))
     contract = complete_contract(read_contract(place), original, overrides)
-    body = take_off_tflite(bytes(map_file(place)))
+    body = take_off_tflite(unpacked)
     data = normalize_model(body.data)
     graph = read_tflite(data)
     return FloatModel(path=place, data=data, graph=graph, contract=contract, body=body)
@@ -112,9 +115,11 @@ def normalize_model(model: bytes) -> bytes:
 
     The batch becomes 1 where it was left open. The codes of operations are written where newer
     files have them: the engine takes those of older files, which lack them, all for additions.
-    Tensors get names of their own: the engine looks ranges up by name.
+    Tensors get names of their own: the engine looks ranges up by name. A list of signatures is
+    there, if empty: the engine goes through it where it adds a step behind an output.
     """
     editor = ModelEditor(model)
+    editor.model.signatureDefs = editor.model.signatureDefs or []
     for code in editor.model.operatorCodes:
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
     used: set[bytes] = set()
@@ -133,7 +138,6 @@ def check_graph(graph: Graph, shown: str) -> None:
         graph: The network.
         shown: What errors call it.
     """
-    _check_is_float(graph, shown)
     if len(graph.inputs) != 1:
         raise UnsupportedOpError(
             "quantization takes models with one input",
@@ -163,7 +167,6 @@ def check_graph(graph: Graph, shown: str) -> None:
         raise UnsupportedOpError(
             "nothing to quantize: no convolution or dense layer with float32 weights",
             received=shown,
-            remedy=_explain_weights(graph),
         )
 
 
@@ -177,11 +180,3 @@ def _check_is_float(graph: Graph, shown: str) -> None:
             received=f"{shown}: tensor {found[0].name!r} is {found[0].dtype}",
             remedy="give the float .tflite that it was made from",
         )
-
-
-def _explain_weights(graph: Graph) -> str:
-    if any(op.kind in WEIGHTED for op in graph.ops) and any(
-        t.dtype == "float16" for t in graph.constants
-    ):
-        return "its weights are float16: quantize the float32 file"
-    return ""

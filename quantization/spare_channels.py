@@ -24,8 +24,8 @@ import numpy as np
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
 from edgevision.quantization.calibrate import ChannelRange
-from edgevision.quantization.channel_bounds import bound_channels, is_owned, is_padded
-from edgevision.quantization.layer_pairs import find_pairs
+from edgevision.quantization.channel_bounds import bound_channels, is_owned
+from edgevision.quantization.layer_pairs import find_pairs, is_padded
 from edgevision.quantization.layers import get_bias, get_weights
 from edgevision.quantization.network import Network
 
@@ -170,7 +170,7 @@ class Chain:
         reach = float(max(np.abs(bounds.low).max(), np.abs(bounds.high).max()))
         value = (bounds.low + bounds.high) / 2
         free = bounds.high - bounds.low <= _SAME * reach
-        if is_padded(taker.op, taker.weights):
+        if is_padded(taker.op, get_weights(self._graph, taker.op)):
             free &= value == 0  # at the edges there is zero instead
         found = [int(c) for c in np.flatnonzero(free)]
         for channel in found:

@@ -16,11 +16,13 @@ from edgevision.errors import InvalidConfigError
 from edgevision.quantization.activation_equalization import equalize_activations
 from edgevision.quantization.added_channels import add_channels
 from edgevision.quantization.bias import correct_layer
+from edgevision.quantization.bias_absorption import absorb_biases
 from edgevision.quantization.compensation import compensate_layer
 from edgevision.quantization.dead_channels import remove_dead_channels
 from edgevision.quantization.layers import LayerStep
 from edgevision.quantization.logit_clipping import clip_logits
 from edgevision.quantization.network import Network
+from edgevision.quantization.restarts import RoundingTime
 from edgevision.quantization.rewrites.constant_arithmetic import fold_constants
 from edgevision.quantization.rewrites.global_pooling import replace_global_pooling
 from edgevision.quantization.rewrites.hard_swish import expand_hard_swish
@@ -48,6 +50,7 @@ class Step(StrEnum):
     CONSTANT_ARITHMETIC = "constant_arithmetic"
     DEAD_CHANNELS = "dead_channels"
     WEIGHT_EQUALIZATION = "weight_equalization"
+    BIAS_ABSORPTION = "bias_absorption"
     ACTIVATION_EQUALIZATION = "activation_equalization"
     ADDED_CHANNELS = "added_channels"
     SPARE_CHANNELS = "spare_channels"
@@ -68,6 +71,7 @@ APPLIES: Mapping[Step, frozenset[Scheme]] = {
     Step.CONSTANT_ARITHMETIC: _8_BIT,
     Step.DEAD_CHANNELS: frozenset((Scheme.INT8_PER_TENSOR,)),
     Step.WEIGHT_EQUALIZATION: frozenset((Scheme.INT8_PER_TENSOR,)),
+    Step.BIAS_ABSORPTION: _8_BIT,
     Step.ACTIVATION_EQUALIZATION: _PER_CHANNEL,
     Step.ADDED_CHANNELS: _8_BIT,
     Step.SPARE_CHANNELS: _8_BIT,
@@ -89,6 +93,7 @@ REWRITES: Mapping[Step, Rewrite] = {
 FLOAT_STEPS: Mapping[Step, FloatStep] = {
     Step.DEAD_CHANNELS: remove_dead_channels,
     Step.WEIGHT_EQUALIZATION: equalize_weights,
+    Step.BIAS_ABSORPTION: absorb_biases,
     Step.ACTIVATION_EQUALIZATION: equalize_activations,
     Step.ADDED_CHANNELS: add_channels,
     Step.SPARE_CHANNELS: use_spare_channels,
@@ -103,6 +108,19 @@ LAYER_STEPS: Mapping[Step, LayerStep] = {
     Step.BIAS_CORRECTION: correct_layer,
 }
 """Steps behind the engine, layer by layer."""
+
+
+def time_layer_steps(seconds: float | None, *, num_weights: int) -> Mapping[Step, LayerStep]:
+    """Return the steps behind the engine, with a time for rounding.
+
+    Args:
+        seconds: That rounding may take over all layers; ``None`` for one solution each.
+        num_weights: Of all layers that will be rounded.
+    """
+    if seconds is None:
+        return LAYER_STEPS
+    timed = RoundingTime(seconds=seconds, weights=num_weights)
+    return {**LAYER_STEPS, Step.ROUNDING: timed.round}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

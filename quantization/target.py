@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgevision.errors import InvalidConfigError
 from edgevision.quantization.schemes import SchemeRow
+from edgevision.specs import Lift, Scheme
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,11 +18,13 @@ class Target:
         max_drop: Percentage points of top-1, mAP or mean IoU that may be lost.
         min_agreement: Share of the float model's answers that have to stay, 0 to 1.
         budget_s: Seconds after which no further file is tried.
+        lift: What layers are lifted to where the default does not hold.
     """
 
     max_drop: float | None = None
     min_agreement: float | None = None
     budget_s: float | None = None
+    lift: Lift = Lift.FLOAT
 
     def __post_init__(self) -> None:
         """Refuse limits that are out of range."""
@@ -35,7 +38,7 @@ class Target:
                 received=f"min_agreement={self.min_agreement}",
                 remedy="for example --min-agreement 0.97",
             )
-        if self.budget_s is not None and self.budget_s <= 0:
+        if self.budget_s is not None and not self.budget_s > 0:
             raise InvalidConfigError(
                 "a budget is a number of seconds above 0", received=f"budget={self.budget_s}"
             )
@@ -64,8 +67,8 @@ class Target:
         """Refuse limits that can not be measured.
 
         Raises:
-            InvalidConfigError: ``max_drop`` without labelled images, or ``min_agreement`` without
-                calibration images.
+            InvalidConfigError: ``max_drop`` without labelled images, ``min_agreement`` without
+                calibration images, or 16-bit activations where nothing can be lifted to them.
         """
         if self.max_drop is not None and not has_labels:
             raise InvalidConfigError(
@@ -84,6 +87,22 @@ class Target:
                 "a budget is for the search for a target",
                 received=f"budget={self.budget_s}",
                 remedy="give --max-drop or --min-agreement too",
+            )
+        if self.lift is Lift.INT16:
+            self._check_lift(row, has_images=has_images)
+
+    def _check_lift(self, row: SchemeRow, *, has_images: bool) -> None:
+        if row.activation_bits != 8 or row.scheme is Scheme.EDGETPU:
+            raise InvalidConfigError(
+                "only 8-bit activations of CPUs and microcontrollers are lifted to 16 bits",
+                received=f"lift={self.lift}, scheme={row.scheme}",
+                remedy="use --scheme int8 or int8-per-tensor, or leave it out",
+            )
+        if not self.is_set or not has_images:
+            raise InvalidConfigError(
+                "layers are lifted in the search for a target, on calibration images",
+                received=f"lift={self.lift}",
+                remedy="give --calibration, and --max-drop or --min-agreement",
             )
 
 

@@ -80,6 +80,15 @@ class NetworkSketch:
         )
         return output
 
+    def split(self, x: int, *, names: Sequence[str]) -> list[int]:
+        """Cut the channels into equal parts."""
+        shape = self._shapes[x]
+        parts = [self._add(name, (*shape[:-1], shape[-1] // len(names))) for name in names]
+        axis = self._editor.add_tensor(f"{names[0]}/axis", data=np.array(3, np.int32))
+        options = ("SplitOptions", {"numSplits": len(names)})
+        self._editor.add_op("SPLIT", [axis, x], parts, options=options)
+        return parts
+
     def average(self, x: int, *, name: str) -> int:
         """Pool the whole image, (1, 1, 1, C)."""
         shape = self._shapes[x]

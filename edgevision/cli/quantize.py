@@ -26,7 +26,7 @@ from edgevision.cli.options import (
     parse_values,
 )
 from edgevision.cli.terminal import Terminal, create_table
-from edgevision.specs import RangeMethod, Scheme
+from edgevision.specs import Lift, RangeMethod, Scheme
 from edgevision.units import format_bytes
 
 WORST_LAYERS_SHOWN = 5
@@ -65,6 +65,10 @@ def quantize_model(
             "By default all for the scheme.",
         ),
     ] = None,
+    rounding_seconds: Annotated[
+        float | None,
+        typer.Option("--rounding-seconds", help="Time to look for better rounding of weights."),
+    ] = None,
     ranges: Annotated[
         RangeMethod,
         typer.Option("--ranges", help="How the ranges of 8-bit activations are chosen."),
@@ -77,7 +81,7 @@ def quantize_model(
         float | None,
         typer.Option(
             "--max-drop",
-            help="Accuracy points that may be lost; layers go back to float until it holds.",
+            help="Accuracy points that may be lost; layers get more bits until it holds.",
         ),
     ] = None,
     min_agreement: Annotated[
@@ -90,6 +94,10 @@ def quantize_model(
         float | None,
         typer.Option("--budget", help="Seconds after which the search for the target stops."),
     ] = None,
+    lift: Annotated[
+        Lift,
+        typer.Option("--lift", help="What the search lifts layers to; int16 is slow on a CPU."),
+    ] = Lift.FLOAT,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Use this many images at the most.")
     ] = None,
@@ -121,11 +129,13 @@ def quantize_model(
             scheme=scheme,
             unsigned=unsigned,
             steps=_parse_steps(steps),
+            rounding_seconds=rounding_seconds,
             ranges=ranges,
             eval_data=eval_data,
             max_drop=max_drop,
             min_agreement=min_agreement,
             budget_s=budget,
+            lift=lift,
             limit=limit,
             mean=parse_values(mean, "--mean"),
             std=parse_values(std, "--std"),
@@ -207,15 +217,24 @@ def _render_layers(console: Any, document: dict[str, Any]) -> None:
     console.print(table)
 
 
+def _describe_lift(trial: dict[str, Any]) -> str:
+    if trial["lift"] is None:
+        return "none"
+    ops = trial[f"{trial['lift']}_ops"]
+    return f"{len(trial['lifted'])} to {trial['lift']} ({ops} operations)"
+
+
 def _render_search(console: Any, search: dict[str, Any]) -> None:
     """Show every file that was tried, with its price."""
-    table = create_table("activations in float", "lost", "same answers", "latency", "", left=(0, 4))
+    titles = ("activations lifted", "lost", "same answers", "size", "latency", "")
+    table = create_table(*titles, left=(0, 5))
     for place, trial in enumerate(search["trials"]):
         drop, agreement = trial["drop"], trial["agreement"]
         table.add_row(
-            f"{len(trial['lifted'])} ({trial['float_ops']} operations)",
+            _describe_lift(trial),
             "" if drop is None else f"{drop:.2f} points",
             "" if agreement is None else f"{agreement:.1%}",
+            format_bytes(trial["model_bytes"]),
             f"{trial['latency_ms']:.2f} ms, {trial['latency_ratio']:.2f} ×",
             "written" if place == search["chosen"] else "holds" if trial["holds"] else "",
         )

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from edgevision.errors import InvalidConfigError
-from edgevision.quantization.calibrate import Ranges, find_input_range
+from edgevision.quantization.calibrate import ChannelRange, Ranges, find_input_range
 from edgevision.quantization.data_free.batch_norm import match_spreads
-from edgevision.quantization.data_free.carry import carry_spreads
+from edgevision.quantization.data_free.carry import carry_spreads, move_spread
 from edgevision.quantization.data_free.correct import correct_network
 from edgevision.quantization.data_free.propagate import propagate_spreads
 from edgevision.quantization.data_free.spread import Spread
@@ -38,6 +38,7 @@ STEPS = (
     *REWRITES,
     Step.DEAD_CHANNELS,
     Step.WEIGHT_EQUALIZATION,
+    Step.BIAS_ABSORPTION,
     Step.ACTIVATION_EQUALIZATION,
     Step.ROUNDING,
     Step.BIAS_CORRECTION,
@@ -47,6 +48,8 @@ STEPS = (
 # Brightness and contrast of common photos, as shares of the pixels' range (ImageNet's are 0.45 and
 # 0.27): what the first layer sees.
 _BRIGHTNESS, _CONTRAST = 0.45, 0.27
+
+_NARROW = 1e-4
 
 
 def choose_steps_without_images(scheme: Scheme, names: Sequence[str] | None) -> tuple[Step, ...]:
@@ -106,7 +109,7 @@ def quantize_without_images(source: FloatModel, batch_norm: Path, options: Optio
     prepared, prepared_reports = prepare_network(network, no_images, options.steps)
     model, reports = correct_network(
         (prepared.model, make_integer(source, prepared, options.row)),
-        scale_spreads(spreads, network.ranges, prepared.ranges),
+        follow_ranges(spreads, network.ranges, prepared.ranges),
         [step for step in LAYER_STEPS if step in options.steps],
     )
     repairs = (*rewrites, *prepared_reports, *reports)
@@ -132,26 +135,29 @@ def tell_pixels(source: FloatModel, channels: int) -> Spread:
     )
 
 
-def scale_spreads(
+def follow_ranges(
     spreads: Mapping[int, Spread], before: Ranges, after: Ranges
 ) -> dict[int, Spread]:
-    """Scale spreads as float steps have scaled the ranges of the same channels.
+    """Scale and shift spreads as float steps have scaled and shifted the ranges of channels.
 
     Args:
         spreads: Of every activation, by tensor index.
         before: Their ranges.
         after: The ranges of the network as the steps left it.
     """
-    scaled = {}
-    for index, spread in spreads.items():
-        reach, reached = (
-            np.maximum(np.abs(r[index].low), np.abs(r[index].high)) for r in (before, after)
-        )
-        factor = np.divide(reached, reach, out=np.ones_like(reach), where=reach > 0)
-        scaled[index] = Spread(
-            mean=spread.mean * factor,
-            std=spread.std * factor,
-            low=spread.low * factor,
-            high=spread.high * factor,
-        )
-    return scaled
+    return {
+        index: move_spread(spread, *_fit_ends(before[index], after[index]))
+        for index, spread in spreads.items()
+    }
+
+
+def _fit_ends(before: ChannelRange, after: ChannelRange) -> tuple[Array, Array]:
+    """Return the (C,) factors and shifts that take the ends of a range to those of another."""
+    low, high, new_low, new_high = (
+        side.astype(np.float64) for side in (before.low, before.high, after.low, after.high)
+    )
+    width, reach = high - low, np.maximum(np.abs(low), np.abs(high))
+    # Single precision tells nothing of a range that is all but one value; it has no deviation.
+    wide = width > _NARROW * reach
+    factor = np.divide(new_high - new_low, width, out=np.ones_like(width), where=wide)
+    return factor, (new_low + new_high - factor * (low + high)) / 2

@@ -11,7 +11,7 @@ from edgevision.graph.graph import Op
 from edgevision.graph.ops import OpKind
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.answers import quantize_images
-from edgevision.quantization.diagnosis.constants import fold_constants
+from edgevision.quantization.constants import dequantize_tensor, unpack_constants
 from edgevision.quantization.diagnosis.evidence import LayerEvidence, Shares, Values, Weights
 from edgevision.quantization.diagnosis.names import find_block, name_layers
 from edgevision.quantization.diagnosis.pairing import (
@@ -30,7 +30,6 @@ from edgevision.quantization.diagnosis.rescaling import (
     undo_gains,
 )
 from edgevision.quantization.diagnosis.values import (
-    dequantize_tensor,
     find_gate,
     measure_ties,
     measure_values,
@@ -62,7 +61,7 @@ class Measurement:
     """
 
     def __init__(self, models: tuple[bytes, bytes], images: Array, threads: int = 1) -> None:
-        models = fold_constants(models[0]), fold_constants(models[1])
+        models = unpack_constants(models[0]), unpack_constants(models[1])
         graphs = read_tflite(models[0]), read_tflite(models[1])
 
         def is_same(before: Side, after: Side) -> bool:

@@ -14,8 +14,8 @@ import numpy as np
 
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
+from edgevision.quantization.constants import dequantize_tensor
 from edgevision.quantization.diagnosis.pairing import Pair, find_constant, list_read
-from edgevision.quantization.diagnosis.values import dequantize_tensor
 from edgevision.quantization.layers import REPAIRABLE
 
 Array = np.ndarray[Any, Any]

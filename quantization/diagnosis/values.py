@@ -9,10 +9,10 @@ import numpy as np
 from edgevision.graph.graph import Graph, Op, Tensor
 from edgevision.graph.ops import OpKind
 from edgevision.quantization.answers import quantize_images
+from edgevision.quantization.constants import dequantize_tensor
 from edgevision.quantization.diagnosis.evidence import Values, Weights
 from edgevision.quantization.diagnosis.powers import measure_powers
 from edgevision.quantization.layers import get_bias
-from edgevision.specs import Quantization
 
 Array = np.ndarray[Any, Any]
 
@@ -83,20 +83,6 @@ def measure_weights(
         reaches=tuple(reaches.tolist()),
         saturated=_find_saturated(get_bias(graph, op)),
     )
-
-
-def dequantize_tensor(values: Array, quantization: Quantization | None) -> Array:
-    """Return the real values of integers, whatever axis their scales are along, as float32."""
-    if quantization is None:
-        return np.asarray(values, np.float32)
-    scales = np.asarray(quantization.scales, np.float32)
-    zeros = np.asarray(quantization.zero_points, np.float32)
-    if len(scales) > 1:
-        shape = [1] * values.ndim
-        shape[quantization.axis or 0] = len(scales)
-        scales, zeros = scales.reshape(shape), zeros.reshape(shape)
-    real: Array = (values.astype(np.float32) - zeros) * scales
-    return real
 
 
 def measure_ties(expected: Array, actual: Array) -> float:

@@ -46,7 +46,7 @@ from edgevision.quantization.result import QuantizationResult
 from edgevision.quantization.search_report import describe_target
 from edgevision.quantization.steps import LAYER_STEPS
 from edgevision.quantization.target import Target
-from edgevision.specs import Progress, RangeMethod, Scheme, Task
+from edgevision.specs import Lift, Progress, RangeMethod, Scheme, Task
 
 Array = np.ndarray[Any, Any]
 
@@ -119,7 +119,12 @@ def open_onnx(path: Path, overrides: Mapping[str, Any]) -> OnnxSource:
 
 
 def check_onnx_options(
-    options: Options, steps: Sequence[str] | None, *, unsigned: bool, diagnose: bool
+    options: Options,
+    steps: Sequence[str] | None,
+    *,
+    target: Target,
+    unsigned: bool,
+    diagnose: bool,
 ) -> None:
     """Refuse what is for ``.tflite`` files only in this version.
 
@@ -133,6 +138,8 @@ def check_onnx_options(
         f"ranges={options.ranges}": options.ranges is not RangeMethod.MINMAX,
         "quantizing without images": options.batch_norm is not None,
         "a diagnosis": diagnose,
+        f"lift={target.lift}": target.lift is not Lift.FLOAT,
+        f"budget={target.budget_s}": target.budget_s is not None,  # nothing is searched for
         f"steps={','.join(named)}": bool(named),
     }
     for name, given in wanted.items():
@@ -174,7 +181,12 @@ def quantize_onnx(
     some = kept[:: -(-len(kept) // _REPAIR_IMAGES)]
     chosen = [step for step in LAYER_STEPS if step in options.steps]
     model, reports = repair_onnx(
-        (source.model, plain), some, chosen, threads=options.threads, progress=options.progress
+        (source.model, plain),
+        some,
+        chosen,
+        rounding_seconds=options.rounding_seconds,
+        threads=options.threads,
+        progress=options.progress,
     )
     names = [value.name for value in source.model.graph.output]
     expected = run_onnx(source.model, kept, names, threads=options.threads)

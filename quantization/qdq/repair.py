@@ -29,7 +29,7 @@ from edgevision.quantization.qdq.layers import (
     turn_weights,
 )
 from edgevision.quantization.qdq.runs import run_onnx
-from edgevision.quantization.steps import LAYER_STEPS, Step, StepReport
+from edgevision.quantization.steps import LAYER_STEPS, Step, StepReport, time_layer_steps
 from edgevision.specs import Progress
 
 Array = np.ndarray[Any, Any]
@@ -40,6 +40,7 @@ def repair_onnx(
     images: Array,
     steps: Sequence[Step],
     *,
+    rounding_seconds: float | None = None,
     threads: int = 1,
     progress: Progress | None = None,
 ) -> tuple[Any, tuple[StepReport, ...]]:
@@ -49,6 +50,7 @@ def repair_onnx(
         models: The float ``ModelProto``, and what the engine made of it.
         images: (N, *input shape) float32.
         steps: Those of ``LAYER_STEPS`` to apply.
+        rounding_seconds: That rounding may take; ``None`` for one solution.
         threads: Of the runtime.
         progress: Called after every layer.
 
@@ -61,6 +63,9 @@ def repair_onnx(
     chosen = [step for step in LAYER_STEPS if step in steps]
     seconds, count = dict.fromkeys(chosen, 0.0), 0
     layers = find_onnx_layers(float_model) if chosen else []
+    functions = time_layer_steps(
+        rounding_seconds, num_weights=sum(layer.weights.size for layer in layers)
+    )
     for done, layer in enumerate(layers):
         site = _find_site(repaired, layer)
         if site is None:
@@ -72,7 +77,7 @@ def repair_onnx(
         state = _describe(layer, site, (source, actual))
         for step in chosen:
             start = time.perf_counter()
-            state = LAYER_STEPS[step](state)
+            state = functions[step](state)
             seconds[step] += time.perf_counter() - start
         site.store(layer, state)
         count += 1

@@ -27,3 +27,9 @@ def test_shifted_inputs_are_taken_back_too() -> None:
 def test_stored_bias_saturates() -> None:
     stored = store_bias(np.array([1.0, 1.0, 0.0]), np.array([0.25, 0.0, 0.0]), "int32")
     assert stored.tolist() == [4, 2**30, 0]
+
+
+def test_biases_beside_16_bit_activations_have_48_bits() -> None:
+    steps = np.array([2.0**-35, 2.0**-60])
+    assert store_bias(np.ones(2), steps, "int64").tolist() == [2**35, 2**46]
+    assert store_bias(np.ones(2), steps, "int32").tolist() == [2**30, 2**30]

@@ -18,10 +18,15 @@ from edgevision.graph.postprocess import append_postprocess, detach_postprocess
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.agreement import check_collapse, measure_agreement
 from edgevision.quantization.calibrate import ChannelRange
+from edgevision.quantization.images import open_images
+from edgevision.quantization.islands import Island
+from edgevision.quantization.pipeline import Options, build_model, prepare_model
 from edgevision.quantization.quantize import quantize
+from edgevision.quantization.schemes import SCHEMES
 from edgevision.quantization.shared_ranges import share_ranges
+from edgevision.quantization.source import open_source
 from edgevision.runtime.load import load
-from edgevision.specs import Task
+from edgevision.specs import Lift, Scheme, Task
 
 pytest.importorskip("ai_edge_quantizer")
 
@@ -174,3 +179,24 @@ def test_an_edgetpu_detector_tells_of_its_suppression(pictures: Path, tmp_path: 
     best = [next(iter(load(path).predict(picture))) for path in (source, file)]
     assert best[0].label == best[1].label
     assert abs(best[0].score - best[1].score) < 0.05
+
+
+@pytest.mark.parametrize(("lift", "dtype"), [(Lift.FLOAT, "float32"), (Lift.INT16, "int16")])
+def test_lifted_heads_are_suppressed_too(
+    pictures: Path, tmp_path: Path, lift: Lift, dtype: str
+) -> None:
+    source = open_source(write_detector(tmp_path / "float.tflite", suppresses=True), {})
+    images = open_images(source.contract, source.graph, pictures)
+    prepared = prepare_model(source, images, Options(row=SCHEMES[Scheme.INT8]))
+    every = tuple(range(len(prepared.final.graph.ops)))
+    quantized = build_model(prepared, Island(ops=every, lift=lift))
+    assert quantized.agreement is not None
+    assert quantized.agreement > 0.8
+    graph = read_tflite(quantized.model)
+    assert {graph.tensors[t].dtype for t in graph.outputs} == {dtype}
+    output = tmp_path / "q.tflite"
+    output.write_bytes(attach_contract(source.finish(quantized.model), source.contract))
+    assert name_outputs(read_tflite(output)) == list(RESULTS)
+    picture = min(pictures.iterdir())
+    found, expected = (load(file).predict(picture) for file in (output, source.path))
+    assert abs(len(found.boxes) - len(expected.boxes)) <= 1

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,6 +68,35 @@ def test_schemes(
     assert document["scheme"] == scheme
     assert {"output", "scheme", "seconds", "sqnr_db", "layers", "repairs"} <= set(document)
     assert document["sqnr_db"] > 10
+
+
+def test_rounding_takes_its_time(float_file: Path, photos: Path, output: Path) -> None:
+    options = {"calibration": photos, "scheme": "int16x8"}
+    once = quantize(float_file, output, **options)
+    first = output.read_bytes()
+    timed = quantize(float_file, output, **options, rounding_seconds=60)
+    assert output.read_bytes() != first
+    assert [r.step for r in timed.repairs] == [r.step for r in once.repairs]
+    assert once.sqnr_db is not None
+    assert timed.sqnr_db is not None
+    assert timed.sqnr_db > once.sqnr_db - 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rounding_seconds": 0}, "seconds above 0"),
+        ({"rounding_seconds": 5, "scheme": "float16"}, "the step rounding"),
+        ({"rounding_seconds": 5, "steps": ["bias_correction"]}, "the step rounding"),
+        ({"rounding_seconds": 5, "scheme": "dynamic", "calibration": None}, "the step rounding"),
+    ],
+)
+def test_time_without_rounding_is_refused(
+    options: dict[str, Any], message: str, float_file: Path, photos: Path, output: Path
+) -> None:
+    with pytest.raises(InvalidConfigError, match=message):
+        quantize(float_file, output, **{"calibration": photos, **options})
+    assert not output.exists()
 
 
 def test_per_tensor_has_one_scale(float_file: Path, photos: Path, output: Path) -> None:
@@ -302,7 +332,6 @@ def test_bad_input_is_refused(float_file: Path, photos: Path, tmp_path: Path, ou
         ("noise.tflite", np.random.default_rng(0).bytes(5000), InvalidModelError),
         ("cut.tflite", float_file.read_bytes()[:900], InvalidModelError),
         ("many.tflite", build_detector(), UnsupportedOpError),
-        ("half.tflite", build_classifier(half=True), UnsupportedOpError),
         ("model.onnx", b"onnx", InvalidModelError),
     ):
         source = tmp_path / name

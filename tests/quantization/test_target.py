@@ -5,7 +5,7 @@ import pytest
 from edgevision.errors import InvalidConfigError
 from edgevision.quantization.schemes import SCHEMES
 from edgevision.quantization.target import Target, find_interval
-from edgevision.specs import Scheme
+from edgevision.specs import Lift, Scheme
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,7 @@ from edgevision.specs import Scheme
         ({"min_agreement": 97}, "a share, 0 to 1"),
         ({"min_agreement": -0.1}, "a share, 0 to 1"),
         ({"min_agreement": 0.9, "budget_s": 0}, "seconds above 0"),
+        ({"min_agreement": 0.9, "budget_s": float("nan")}, "seconds above 0"),
     ],
 )
 def test_limits_out_of_range(limits: dict[str, float], message: str) -> None:
@@ -33,6 +34,23 @@ def test_limits_that_can_not_be_measured() -> None:
         with pytest.raises(InvalidConfigError, match=message):
             target.check(row, has_labels=False, has_images=False)
     Target(max_drop=1, min_agreement=0.9).check(row, has_labels=True, has_images=True)
+
+
+@pytest.mark.parametrize("scheme", [Scheme.EDGETPU, Scheme.INT16X8, Scheme.DYNAMIC])
+def test_only_8_bit_activations_are_lifted_to_16(scheme: Scheme) -> None:
+    target = Target(min_agreement=0.9, lift=Lift.INT16)
+    with pytest.raises(InvalidConfigError, match="lifted to 16 bits"):
+        target.check(SCHEMES[scheme], has_labels=False, has_images=True)
+    target.check(SCHEMES[Scheme.INT8_PER_TENSOR], has_labels=False, has_images=True)
+
+
+def test_nothing_is_lifted_without_a_target_or_images() -> None:
+    row = SCHEMES[Scheme.INT8]
+    for target in (Target(lift=Lift.INT16), Target(lift=Lift.INT16, min_agreement=0)):
+        with pytest.raises(InvalidConfigError, match="search for a target"):
+            target.check(row, has_labels=True, has_images=True)
+    with pytest.raises(InvalidConfigError, match="search for a target"):
+        Target(lift=Lift.INT16, max_drop=1).check(row, has_labels=True, has_images=False)
 
 
 def test_a_missing_figure_does_not_hold() -> None:

@@ -11,7 +11,7 @@ from edgevision.errors import InvalidConfigError, InvalidModelError, Unsupported
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.answers import run_network
 from edgevision.quantization.calibrate import ChannelRange
-from edgevision.quantization.data_free.pipeline import choose_steps_without_images, scale_spreads
+from edgevision.quantization.data_free.pipeline import choose_steps_without_images, follow_ranges
 from edgevision.quantization.data_free.spread import spread_normal
 from edgevision.quantization.quantize import quantize
 from edgevision.quantization.steps import Step
@@ -89,7 +89,7 @@ def test_spreads_follow_scaled_channels() -> None:
     before = {3: ChannelRange(low=np.array([0.0, 0.0]), high=np.array([1.0, 0.0]))}
     after = {3: ChannelRange(low=np.array([0.0, 0.0]), high=np.array([4.0, 0.0]))}
     spread = spread_normal(np.ones(2), np.ones(2))
-    scaled = scale_spreads({3: spread}, before, after)[3]
+    scaled = follow_ranges({3: spread}, before, after)[3]
     assert scaled.mean.tolist() == [4, 1]
     assert scaled.std.tolist() == [4, 1]
 
@@ -98,3 +98,12 @@ def test_steps_left_out_leave_those_that_need_images_out_too() -> None:
     chosen = choose_steps_without_images(Scheme.INT8, ["-rounding"])
     default = choose_steps_without_images(Scheme.INT8, None)
     assert set(default) - set(chosen) == {Step.ROUNDING}
+
+
+def test_spreads_follow_shifted_ranges() -> None:
+    before = {3: ChannelRange(low=np.array([2.0, 5.0]), high=np.array([4.0, 5.0]))}
+    after = {3: ChannelRange(low=np.array([-2.0, 0.0]), high=np.array([2.0, 0.0]))}
+    spread = spread_normal(np.array([3.5, 5.0]), np.array([0.5, 0.0]))
+    moved = follow_ranges({3: spread}, before, after)[3]
+    assert moved.mean.tolist() == [1, 0]
+    assert moved.std.tolist() == [1, 0]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny_onnx
 
+from edgevision.converters.onnx_cleanup import halve_weights
 from edgevision.errors import (
     DataError,
     InvalidConfigError,
@@ -117,6 +118,8 @@ def test_repairs_bring_the_network_closer(float_onnx: Path, photos: Path, tmp_pa
         ({"steps": ["logit_clipping"]}, "steps=logit_clipping"),
         ({"ranges": "mse"}, "ranges=mse"),
         ({"diagnose": True}, "a diagnosis"),
+        ({"min_agreement": 0.5, "lift": "int16"}, "lift=int16"),
+        ({"min_agreement": 0.5, "budget_s": 9.0}, "budget=9"),
     ],
 )
 def test_what_is_for_tflite_only(
@@ -126,6 +129,26 @@ def test_what_is_for_tflite_only(
     with pytest.raises(UnsupportedOpError, match=message):
         quantize(float_onnx, output, calibration=photos, **options)
     assert not output.exists()
+
+
+def test_rounding_may_take_its_time(float_onnx: Path, photos: Path, tmp_path: Path) -> None:
+    files = [tmp_path / "once.onnx", tmp_path / "timed.onnx"]
+    quantize(float_onnx, files[0], calibration=photos)
+    result = quantize(float_onnx, files[1], calibration=photos, rounding_seconds=60)
+    assert files[0].read_bytes() != files[1].read_bytes()
+    assert "rounding" in [repair.step for repair in result.repairs]
+
+
+def test_half_weights_are_read_as_float_ones(
+    float_onnx: Path, photos: Path, tmp_path: Path
+) -> None:
+    model = onnx.load(str(float_onnx))
+    halve_weights(model)
+    half = tmp_path / "half.onnx"
+    onnx.save(model, str(half))
+    result = quantize(half, tmp_path / "q.onnx", calibration=photos)
+    assert result.sqnr_db is not None
+    assert result.sqnr_db > 20
 
 
 def test_other_formats_and_quantized_files_are_refused(
