@@ -47,7 +47,9 @@ _NOT_EQUIVALENT = (
     "the rewritten network does not give the float model's answers on the calibration images, so "
     "that it was quantized as it is: please report the model"
 )
-_NOTHING_GAINED = "the repairs brought nothing on the calibration images and were left out"
+
+NOTHING_GAINED = "the repairs brought nothing on the calibration images and were left out"
+"""What is said where plain quantization was as good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +206,7 @@ def build_model(prepared: Prepared, lifted: Sequence[int] = ()) -> Quantized:
         network, ranges = prepared.network, replace(ranges, narrowed=0)
         repaired = repair_network((network.model, plain), kept, steps=(), threads=options.threads)
         reports = tuple(r for r in prepared.reports if r.step in REWRITES)
-        warnings = (*warnings, _NOTHING_GAINED)
+        warnings = (*warnings, NOTHING_GAINED)
     return replace(
         _describe(source, network, repaired),
         repairs=reports,

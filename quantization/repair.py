@@ -7,7 +7,6 @@ network's; otherwise it stays as the engine made it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +27,7 @@ from edgevision.quantization.layers import (
     is_repairable,
 )
 from edgevision.quantization.moments import Activation, measure_moments
-from edgevision.quantization.steps import LAYER_STEPS, Step, StepReport
+from edgevision.quantization.steps import LAYER_STEPS, Step, StepReport, apply_steps
 from edgevision.quantization.storage import Stored, store_layer
 from edgevision.quantization.walk import Walk
 from edgevision.runtime.classify import dequantize
@@ -145,11 +144,7 @@ class _Session:
     def _repair(self, ops: tuple[Op, Op], expected: Array) -> tuple[dict[int, Array], bool]:
         """Apply the steps to a layer; return its outputs and whether the repair was kept."""
         graph = self.walk.graph
-        layer = self._describe(ops, expected)
-        for name in self._steps:
-            start = time.perf_counter()
-            layer = LAYER_STEPS[name](layer)
-            self._seconds[name] += time.perf_counter() - start
+        layer = apply_steps(self._describe(ops, expected), self._steps, self._seconds)
         stored = store_layer(graph, layer)
         target = ops[1].outputs[0]
         repaired = self.walk.try_layer(stored.constants, scales=stored.scales)

@@ -22,7 +22,7 @@ from edgevision.quantization.search_report import (
     SearchReport,
     Trial,
     describe_best,
-    describe_target,
+    refuse_target,
 )
 from edgevision.quantization.sensitivity import Sensitivity, measure_sensitivity
 from edgevision.quantization.target import Target
@@ -175,10 +175,11 @@ class _Session:
         blocking = ", ".join(item.name for item in self.ranked[:_SHOWN])
         late = f"stopped after {self.target.budget_s:g} s; " if self._is_late() else ""
         way = f"most is lost at {blocking}; " if blocking else ""
-        return QualityGateError(
-            f"{late}the target was not reached, so no file was written",
-            received=f"{describe_target(self.target)}; {describe_best(self.trials)}",
+        return refuse_target(
+            self.target,
+            describe_best(self.trials),
             remedy=f"{way}give more typical calibration images, or try --scheme int16x8",
+            stopped=late,
         )
 
 

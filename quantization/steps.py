@@ -5,7 +5,8 @@ Each is a pure function in a file of its own; they compose, and each can be swit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -17,7 +18,7 @@ from edgevision.quantization.activation_equalization import equalize_activations
 from edgevision.quantization.bias import correct_layer
 from edgevision.quantization.compensation import compensate_layer
 from edgevision.quantization.dead_channels import remove_dead_channels
-from edgevision.quantization.layers import LayerStep
+from edgevision.quantization.layers import Layer, LayerStep
 from edgevision.quantization.logit_clipping import clip_logits
 from edgevision.quantization.network import Network
 from edgevision.quantization.rewrites.constant_arithmetic import fold_constants
@@ -110,6 +111,21 @@ class StepReport:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         return {"step": self.step, "layers": self.layers, "seconds": round(self.seconds, 3)}
+
+
+def apply_steps(layer: Layer, steps: Sequence[Step], seconds: MutableMapping[Step, float]) -> Layer:
+    """Apply steps to one layer, in their order.
+
+    Args:
+        layer: As the engine made it.
+        steps: Those of ``LAYER_STEPS`` to apply.
+        seconds: Time that each step took; what it takes here is added.
+    """
+    for step in steps:
+        start = time.perf_counter()
+        layer = LAYER_STEPS[step](layer)
+        seconds[step] += time.perf_counter() - start
+    return layer
 
 
 def choose_steps(scheme: Scheme, names: Sequence[str] | None = None) -> tuple[Step, ...]:

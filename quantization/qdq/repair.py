@@ -6,7 +6,6 @@ each sees the inputs that the repaired layers before it really give.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +28,7 @@ from edgevision.quantization.qdq.layers import (
     turn_weights,
 )
 from edgevision.quantization.qdq.runs import run_onnx
-from edgevision.quantization.steps import LAYER_STEPS, Step, StepReport
+from edgevision.quantization.steps import LAYER_STEPS, Step, StepReport, apply_steps
 from edgevision.specs import Progress
 
 Array = np.ndarray[Any, Any]
@@ -69,11 +68,7 @@ def repair_onnx(
             layer, run_onnx(float_model, images, site.inputs[:1], threads=threads)[0]
         )
         actual = turn_inputs(layer, run_onnx(repaired, images, site.inputs[1:], threads=threads)[0])
-        state = _describe(layer, site, (source, actual))
-        for step in chosen:
-            start = time.perf_counter()
-            state = LAYER_STEPS[step](state)
-            seconds[step] += time.perf_counter() - start
+        state = apply_steps(_describe(layer, site, (source, actual)), chosen, seconds)
         site.store(layer, state)
         count += 1
         if progress:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from edgevision.errors import InvalidConfigError
+from edgevision.quantization import steps
 from edgevision.quantization.steps import (
     APPLIES,
     FLOAT_STEPS,
@@ -32,3 +35,20 @@ def test_unknown_and_unfitting_steps_are_refused() -> None:
         choose_steps(Scheme.INT8, ["polish"])
     with pytest.raises(InvalidConfigError, match="does nothing"):
         choose_steps(Scheme.DYNAMIC, ["logit_clipping"])
+
+
+def test_steps_are_applied_in_order_and_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[tuple[Any, str]]()
+
+    def note(name: str) -> Any:
+        return lambda layer: seen.append((layer, name)) or f"{layer}+{name}"
+
+    fakes = {step: note(step) for step in LAYER_STEPS}
+    monkeypatch.setattr(steps, "LAYER_STEPS", fakes)
+    seconds = {Step.ROUNDING: 1.0, Step.BIAS_CORRECTION: 0.0}
+    layer: Any = "layer"
+    made: Any = steps.apply_steps(layer, [Step.ROUNDING, Step.BIAS_CORRECTION], seconds)
+    assert made == "layer+rounding+bias_correction"
+    assert seen == [("layer", "rounding"), ("layer+rounding", "bias_correction")]
+    assert seconds[Step.ROUNDING] > 1.0
+    assert seconds[Step.BIAS_CORRECTION] > 0.0

@@ -12,7 +12,6 @@ from edgevision.errors import (
     DataError,
     InvalidConfigError,
     InvalidModelError,
-    QualityGateError,
     UnsupportedOpError,
 )
 from edgevision.graph.contracts import read_contract
@@ -24,10 +23,8 @@ from edgevision.quantization.qdq.layers import (
     restore_onnx_weights,
     turn_inputs,
 )
-from edgevision.quantization.qdq.pipeline import check_target
 from edgevision.quantization.qdq.runs import run_onnx
 from edgevision.quantization.quantize import quantize
-from edgevision.quantization.target import Target
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -151,7 +148,8 @@ def test_a_broken_image_is_named(float_onnx: Path, photos: Path, tmp_path: Path)
     assert result.num_images == 24
 
 
-def test_a_target_is_checked() -> None:
-    check_target(Target(min_agreement=0.9), None, 0.9)
-    with pytest.raises(QualityGateError, match=r"same answers 80\.0%"):
-        check_target(Target(min_agreement=0.9), None, 0.8)
+def test_what_was_assumed_is_said(float_onnx: Path, photos: Path, tmp_path: Path) -> None:
+    result = quantize(float_onnx, tmp_path / "q.onnx", calibration=photos, mean=0)
+    (text,) = [text for text in result.warnings if "assumed the usual values" in text]
+    assert "std" in text
+    assert "mean" not in text
