@@ -16,7 +16,7 @@ import numpy as np
 
 from edgevision.quantization.calibrate import ChannelRange
 from edgevision.quantization.layer_pairs import find_pairs, find_room, scale_pair
-from edgevision.quantization.network import Network
+from edgevision.quantization.network import N
 
 Array = np.ndarray[Any, Any]
 
@@ -24,7 +24,7 @@ Array = np.ndarray[Any, Any]
 _MAX_FACTOR = 3.0
 
 
-def equalize_activations(network: Network, _images: Array) -> tuple[Network, int]:
+def equalize_activations(network: N, _images: Array) -> tuple[N, int]:
     """Scale channels between layers so that they share their tensor's range evenly.
 
     Args:

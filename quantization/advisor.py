@@ -12,7 +12,7 @@ from edgevision.graph.graph import Graph
 from edgevision.quantization.calibrate import Calibration, name_tensor
 from edgevision.quantization.images import CalibrationImages
 from edgevision.quantization.layers import find_layers
-from edgevision.quantization.network import Network
+from edgevision.quantization.network import FloatNetwork
 from edgevision.quantization.normalization import find_wrong_scale
 from edgevision.quantization.similarity import count_near_duplicates
 
@@ -91,7 +91,7 @@ class CalibrationReport:
 
 
 def review_calibration(
-    network: Network,
+    network: FloatNetwork,
     images: CalibrationImages,
     calibration: Calibration,
     preprocessing: Preprocessing,

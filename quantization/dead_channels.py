@@ -17,7 +17,7 @@ from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
 from edgevision.quantization.calibrate import ChannelRange, Ranges
 from edgevision.quantization.layers import CONVOLUTIONS, get_bias, get_weights
-from edgevision.quantization.network import Network
+from edgevision.quantization.network import N
 
 Array = np.ndarray[Any, Any]
 
@@ -33,7 +33,7 @@ _WIDENED = 1.5
 _SAME = 1e-6
 
 
-def remove_dead_channels(network: Network, _images: Array) -> tuple[Network, int]:
+def remove_dead_channels(network: N, _images: Array) -> tuple[N, int]:
     """Take dead channels out of the weights around them.
 
     Args:
@@ -106,7 +106,7 @@ class _State:
         if value is None:
             return False
         gone = np.isfinite(value)
-        padded = op.attributes["padding"] == "same" and max(weights.shape[1:3]) > 1
+        padded = op.attributes["padding"] != "valid" and max(weights.shape[1:3]) > 1
         if padded:  # zeros at the edges: only a channel that is zero itself is the same everywhere
             gone &= value == 0
         given = weights[..., gone] * value[gone]

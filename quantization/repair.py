@@ -17,7 +17,7 @@ from edgevision.graph.graph import Op
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.answers import quantize_images
 from edgevision.quantization.blas import use_single_thread
-from edgevision.quantization.diagnose import LayerReport, describe_layer
+from edgevision.quantization.diagnose import LayerReport, compare_layer
 from edgevision.quantization.layers import (
     Layer,
     build_layer,
@@ -44,7 +44,7 @@ class Repaired:
     """A repaired network, and what was seen on the way.
 
     Attributes:
-        model: Bytes of the quantized ``.tflite``.
+        model: Bytes of the quantized file.
         layers: How each layer came out.
         steps: What each step did.
         expected: (N, …) float32 for each output of the float network.
@@ -148,11 +148,11 @@ class _Session:
         stored = store_layer(graph, layer)
         target = ops[1].outputs[0]
         repaired = self.walk.try_layer(stored.constants, scales=stored.scales)
-        some = _pick_some(expected)
+        some = pick_some(expected)
         plain = self.walk.try_layer(images=some)
         tensor = graph.tensors[target]
-        before = _measure_error(expected[some], dequantize(plain[target], tensor.quantization))
-        after = _measure_error(
+        before = measure_distance(expected[some], dequantize(plain[target], tensor.quantization))
+        after = measure_distance(
             expected[some], dequantize(repaired[target][some], tensor.quantization)
         )
         if not after < before:
@@ -174,13 +174,21 @@ class _Session:
 
     def _report(self, ops: tuple[Op, Op], expected: Array, stored: Array, repaired: bool) -> None:
         tensor = get_activations(self.walk.graph, ops[1])[1]
-        some = _pick_some(expected)
+        some = pick_some(expected)
         pair = (expected[some], dequantize(stored[some], tensor.quantization))
-        graphs = (self.float_walk.graph, self.walk.graph)
-        self._reports.append(describe_layer(graphs, ops, pair, repaired=repaired))
+        self._reports.append(
+            compare_layer(
+                self.float_walk.graph,
+                ops[0],
+                pair,
+                output=(tensor.dtype, tensor.quantization),
+                repaired=repaired,
+            )
+        )
 
 
-def _pick_some(values: Array) -> slice:
+def pick_some(values: Array) -> slice:
+    """Return which images tell how good a layer is."""
     return slice(None, None, -(-len(values) // _CHECKED_IMAGES))
 
 
@@ -196,5 +204,6 @@ def _to_activation(walk: Walk, index: int) -> Activation:
     )
 
 
-def _measure_error(expected: Array, actual: Array) -> float:
+def measure_distance(expected: Array, actual: Array) -> float:
+    """Return the mean squared difference."""
     return float(np.square(expected - actual).mean(dtype=np.float64))

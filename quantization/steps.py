@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from edgevision.quantization.compensation import compensate_layer
 from edgevision.quantization.dead_channels import remove_dead_channels
 from edgevision.quantization.layers import Layer, LayerStep
 from edgevision.quantization.logit_clipping import clip_logits
-from edgevision.quantization.network import Network
+from edgevision.quantization.network import N, Network
 from edgevision.quantization.rewrites.constant_arithmetic import fold_constants
 from edgevision.quantization.rewrites.hard_swish import expand_hard_swish
 from edgevision.quantization.rewrites.no_ops import remove_no_ops
@@ -33,8 +33,12 @@ Array = np.ndarray[Any, Any]
 Rewrite = Callable[[Network], tuple[Network, int]]
 """Another form of the same float network, before ranges are measured, and how often it applied."""
 
-FloatStep = Callable[[Network, Array], tuple[Network, int]]
-"""From a network with ranges and some inputs (N, *input shape) to one, and what it changed."""
+
+class FloatStep(Protocol):
+    """From a network with ranges and some inputs (N, *input shape) to one, and what it changed."""
+
+    def __call__(self, network: N, images: Array, /) -> tuple[N, int]:
+        """Return the changed network, and the number of places that changed."""
 
 
 class Step(StrEnum):

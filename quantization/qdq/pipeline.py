@@ -2,38 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from edgevision.errors import CalibrationError
-from edgevision.graph.contracts import attach_onnx_contract
+from edgevision.graph.contract_guesses import is_channels_first
 from edgevision.outputs import atomic_path
-from edgevision.quantization.advisor import warn_of_few_images
-from edgevision.quantization.agreement import measure_agreement
-from edgevision.quantization.calibrate import find_input_range
-from edgevision.quantization.diagnose import (
-    measure_error,
-    measure_outputs,
-    measure_total_sqnr_db,
-)
+from edgevision.quantization.advisor import CalibrationReport, review_calibration
+from edgevision.quantization.agreement import check_collapse, measure_agreement
+from edgevision.quantization.bias_room import leave_bias_room
+from edgevision.quantization.calibrate import ChannelRange, find_input_range
+from edgevision.quantization.diagnose import measure_outputs, measure_total_sqnr_db
 from edgevision.quantization.gate import AccuracyMeter
 from edgevision.quantization.images import CalibrationImages
-from edgevision.quantization.pipeline import NOTHING_GAINED, Options, Quantized
-from edgevision.quantization.qdq.engine import Bounds, list_activations, run_onnx_engine
+from edgevision.quantization.pipeline import (
+    NOTHING_GAINED,
+    Options,
+    Quantized,
+    is_worse,
+    prepare_network,
+)
+from edgevision.quantization.qdq.calibrate import calibrate_onnx
+from edgevision.quantization.qdq.engine import run_onnx_engine
+from edgevision.quantization.qdq.network import OnnxNetwork
 from edgevision.quantization.qdq.repair import repair_onnx
-from edgevision.quantization.qdq.runs import iterate_onnx, run_onnx
+from edgevision.quantization.qdq.runs import run_onnx
 from edgevision.quantization.qdq.source import OnnxSource, check_onnx_options, open_onnx
+from edgevision.quantization.repair import Repaired
 from edgevision.quantization.request import Request
 from edgevision.quantization.result import QuantizationResult, build_result
 from edgevision.quantization.search_report import check_target
-from edgevision.quantization.steps import LAYER_STEPS
-from edgevision.specs import Progress, Task
+from edgevision.quantization.shared_ranges import share_ranges
+from edgevision.quantization.steps import LAYER_STEPS, Step
+from edgevision.specs import Scheme, Task
 
 Array = np.ndarray[Any, Any]
 
-# Layers are repaired on these: each layer runs the network up to it, for every image.
-_REPAIR_IMAGES = 32
+_MAP_RANK = 5  # of (N, 1, C, H, W)
 
 
 def quantize_onnx(request: Request) -> QuantizationResult:
@@ -43,17 +49,20 @@ def quantize_onnx(request: Request) -> QuantizationResult:
         InvalidModelError: The model is damaged, or quantized already.
         UnsupportedOpError: The model can not be quantized, or an option is not for ``.onnx`` files.
         CalibrationError: An activation is NaN or infinite, or there are no images.
-        QualityGateError: The target does not hold; no file is written.
+        QualityGateError: The target does not hold, or a detector or segmenter collapsed; no file is
+            written.
     """
     check_onnx_options(request)
     source = open_onnx(request.model, request.contract)
     images = request.require_images(source.contract, source.graph)
     quantized = quantize_model(source, images, request.options)
-    packed = attach_onnx_contract(quantized.model, source.contract)
+    packed = source.finish(quantized.model)
     accuracy = None
     if request.data is not None:
         accuracy = AccuracyMeter(source.path, request.data).measure(packed)
     check_target(request.target, accuracy, quantized.agreement)
+    if request.target.min_agreement is None:
+        check_collapse(source.contract.task, quantized.agreement)
     with atomic_path(request.output) as place:
         place.write_bytes(packed)
     return build_result(request, quantized, source.contract, images=images, accuracy=accuracy)
@@ -66,69 +75,102 @@ def quantize_model(source: OnnxSource, images: CalibrationImages, options: Optio
         source: The float model.
         images: Calibration images.
         options: How.
+
+    Returns:
+        The plain or the repaired model, whichever follows the float one better.
     """
-    bounds = measure_bounds(source, images, options.threads, options.progress)
-    plain = run_onnx_engine(source.model, options.row.scheme, bounds)
+    network, review = _measure_ranges(source, images, options)
     kept = images.kept
-    some = kept[:: -(-len(kept) // _REPAIR_IMAGES)]
-    chosen = [step for step in LAYER_STEPS if step in options.steps]
-    model, reports = repair_onnx(
-        (source.model, plain), some, chosen, threads=options.threads, progress=options.progress
-    )
-    names = [value.name for value in source.model.graph.output]
-    expected = run_onnx(source.model, kept, names, threads=options.threads)
-    outputs = run_onnx(model, kept, names, threads=options.threads)
-    warnings = warn_of_few_images(images.num_used)
-    if chosen:
-        answers = run_onnx(plain, kept, names, threads=options.threads)
-        if measure_error(expected, outputs) > measure_error(expected, answers):
-            model, reports, outputs = plain, (), answers
-            warnings.append(NOTHING_GAINED)
+    final, changes = prepare_network(network, kept, options.steps)
+    scheme, warnings = options.row.scheme, review.warnings
+    plain = make_integer(source, network, scheme)
+    quantized = make_integer(source, final, scheme) if changes else plain
+    steps = [step for step in LAYER_STEPS if step in options.steps]
+    repaired = _repair(source, final, (quantized, kept), steps, options)
+    reports = (*changes, *repaired.steps)
+    if reports and _is_worse(source, repaired, plain, kept):
+        repaired, reports = _repair(source, network, (plain, kept), (), options), ()
+        warnings = (*warnings, NOTHING_GAINED)
     return Quantized(
-        model=model.SerializeToString(),
-        sqnr_db=measure_total_sqnr_db(expected, outputs),
-        outputs=measure_outputs(names, expected, outputs),
-        agreement=_measure_agreement(source, expected, outputs),
+        model=repaired.model,
+        sqnr_db=measure_total_sqnr_db(repaired.expected, repaired.outputs),
+        outputs=measure_outputs(source.outputs, repaired.expected, repaired.outputs),
+        agreement=compare_answers(source, repaired.expected, repaired.outputs),
+        layers=repaired.layers,
         repairs=reports,
-        warnings=tuple(warnings),
+        calibration=review,
+        warnings=warnings,
     )
 
 
-def measure_bounds(
-    source: OnnxSource, images: CalibrationImages, threads: int, progress: Progress | None
-) -> Bounds:
-    """Measure the true minimum and maximum of every float activation.
+def make_integer(source: OnnxSource, network: OnnxNetwork, scheme: Scheme) -> Any:
+    """Run the engine with a network's ranges; the input's is what all pixel values give.
 
-    Raises:
-        CalibrationError: One is NaN or infinite; it is named.
+    Args:
+        source: The float model.
+        network: With its ranges.
+        scheme: What becomes integer.
+
+    Returns:
+        ``ModelProto``.
     """
-    names = list_activations(source.model)
-    low = np.full(len(names), np.inf)
-    high = np.full(len(names), -np.inf)
-    batches = images.iterate(source.graph, threads, progress)
-    for values in iterate_onnx(source.model, batches, names[1:], threads=threads):
-        for place, tensor in enumerate(values, start=1):
-            if tensor.size:
-                low[place] = np.minimum(low[place], tensor.min())
-                high[place] = np.maximum(high[place], tensor.max())
-    bounds = {}
-    for name, first, last in zip(names[1:], low[1:], high[1:], strict=True):
-        if np.isnan(first) or np.isnan(last) or first == -np.inf or last == np.inf:
-            raise CalibrationError(
-                "an activation is NaN or infinite, so it has no range",
-                received=f"tensor {name}",
-                remedy="check the model's weights and its mean and std",
-            )
-        bounds[name] = (float(first), float(last)) if first <= last else (0.0, 0.0)
-    bounds[names[0]] = find_input_range(source.contract.preprocessing)
-    return bounds
+    graph = network.graph
+    ranges = leave_bias_room(graph, share_ranges(graph, network.ranges))
+    bounds = {graph.tensors[index].name: seen.bounds() for index, seen in ranges.items()}
+    lifted = [op.label for op in source.tail]
+    return run_onnx_engine(network.model, scheme, bounds, lifted=lifted)
 
 
-def _measure_agreement(
-    source: OnnxSource, expected: tuple[Array, ...], outputs: tuple[Array, ...]
+def compare_answers(
+    source: OnnxSource, expected: Sequence[Array], outputs: Sequence[Array]
 ) -> float | None:
-    contract = source.contract
-    last = expected[0].shape[-1] if len(expected) == 1 else 0
-    if contract.task is Task.SEGMENT and last != len(contract.labels):
-        return None  # channels first: nobody compares classes along the last axis
-    return measure_agreement(contract, source.graph, (expected, outputs))
+    """Return the share of equal answers; ``None`` where nobody knows what the outputs mean."""
+    graph, contract = source.network.graph, source.contract
+    if contract.task is Task.DETECT and source.tail:
+        return None  # what suppresses the boxes is not ours
+    if contract.task is Task.SEGMENT and is_channels_first(source.graph.input_specs()[0]):
+        expected, outputs = ([_turn_map(v) for v in side] for side in (expected, outputs))
+    return measure_agreement(contract, graph, (expected, outputs))
+
+
+def _measure_ranges(
+    source: OnnxSource, images: CalibrationImages, options: Options
+) -> tuple[OnnxNetwork, CalibrationReport]:
+    network, preprocessing = source.network, source.contract.preprocessing
+    batches = images.iterate(source.graph, options.threads, options.progress)
+    seen = calibrate_onnx(network, batches, threads=options.threads)
+    review = review_calibration(network, images, seen, preprocessing)
+    low, high = (np.full(1, end, np.float32) for end in find_input_range(preprocessing))
+    pixels = {network.graph.inputs[0]: ChannelRange(low=low, high=high)}
+    return network.with_ranges({**pixels, **seen.ranges}), review
+
+
+def _repair(
+    source: OnnxSource,
+    network: OnnxNetwork,
+    given: tuple[Any, Array],
+    steps: Sequence[Step],
+    options: Options,
+) -> Repaired:
+    """Repair what the engine made of a network, on some images."""
+    return repair_onnx(
+        network,
+        *given,
+        outputs=source.outputs,
+        steps=steps,
+        threads=options.threads,
+        progress=options.progress,
+    )
+
+
+def _is_worse(source: OnnxSource, repaired: Repaired, plain: Any, kept: Array) -> bool:
+    answers = run_onnx(plain, kept, source.outputs)
+
+    def compare(outputs: Sequence[Array]) -> float | None:
+        return compare_answers(source, repaired.expected, outputs)
+
+    return is_worse(repaired, answers, compare)
+
+
+def _turn_map(values: Array) -> Array:
+    return np.moveaxis(values, 2, -1) if values.ndim == _MAP_RANK else values
