@@ -111,7 +111,7 @@ def _keep_sigmoid(writer: _Writer) -> None:
             result = node.output[0]
             writer.rename_output(CLASS_SCORES, _CLASS_LOGITS)
             writer.rename_output(result, CLASS_SCORES)
-            node.name = CLASS_SCORES
+            node.name = f"{CLASS_SCORES}_sigmoid"  # the node before it may have that name
 
 
 def extract_nms(model: bytes) -> bytes:

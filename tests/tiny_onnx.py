@@ -83,7 +83,9 @@ def save(model: Any, path: Path, **options: Any) -> Path:
     return path
 
 
-def build_detector(*, seed: int = 2, num_classes: int = 2, **options: Any) -> Any:
+def build_detector(
+    *, seed: int = 2, num_classes: int = 2, logits: bool = False, **options: Any
+) -> Any:
     """Build two feature maps with heads for the anchors of ``tiny_detectors.DETECTION``."""
     rng = np.random.default_rng(seed)
     node = helper.make_node
@@ -118,8 +120,9 @@ def build_detector(*, seed: int = 2, num_classes: int = 2, **options: Any) -> An
         scores = flatten(
             convolve(maps, f"scores_{index}", (8, width * count), 1), f"flat_scores_{index}", width
         )
-        nodes.append(node("Sigmoid", [scores], [f"sigmoid_{index}"], f"sigmoid_{index}"))
-        heads[1].append(f"sigmoid_{index}")
+        heads[1].append(scores if logits else f"sigmoid_{index}")
+        if not logits:
+            nodes.append(node("Sigmoid", [scores], heads[1][-1:], f"sigmoid_{index}"))
     outputs = ("box_encodings", "class_scores")
     for parts, output in zip(heads, outputs, strict=True):
         nodes.append(node("Concat", parts, [output], output, axis=1))
@@ -135,7 +138,7 @@ def build_detector(*, seed: int = 2, num_classes: int = 2, **options: Any) -> An
 def build_segmenter(*, num_classes: int = 3, **options: Any) -> Any:
     """Build two convolutions that score the classes of each pixel of an (3, 8, 8) image."""
     node = helper.make_node
-    return make_model(
+    model = make_model(
         [
             node("Conv", ["image", "w0", "b0"], ["c0"], "stem", pads=[1, 1, 1, 1]),
             node("Relu", ["c0"], ["r0"], "relu"),
@@ -151,3 +154,4 @@ def build_segmenter(*, num_classes: int = 3, **options: Any) -> Any:
         },
         **options,
     )
+    return onnx.shape_inference.infer_shapes(model)
