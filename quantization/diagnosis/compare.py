@@ -55,6 +55,8 @@ def diagnose(
         UnsupportedOpError: A model has several inputs, dynamic shapes, or is no ``.tflite``.
         DataError: An image is broken (it is named), or there is none.
     """
+    for file in (model, quantized):
+        _check_format(Path(file))
     source = open_source(model, contract)
     candidate = _open_quantized(quantized, source)
     count = min(limit or MAX_IMAGES, MAX_IMAGES)
@@ -67,15 +69,18 @@ def diagnose(
     )
 
 
+def _check_format(path: Path) -> None:
+    if path.exists() and path.suffix.lower() != ".tflite":
+        raise UnsupportedOpError(
+            "only .tflite files are diagnosed in this version",
+            received=path,
+            remedy="diagnose the .tflite of the same model",
+        )
+
+
 def _open_quantized(path: str | Path, source: FloatModel) -> bytes:
     """Read the quantized file without its ending, and refuse what can not be compared."""
     place = Path(path)
-    if place.exists() and place.suffix.lower() != ".tflite":
-        raise UnsupportedOpError(
-            "only .tflite files are diagnosed in this version",
-            received=place,
-            remedy="diagnose the .tflite of the same model",
-        )
     whole = read_tflite(place)
     if not _has_integers(whole):
         raise InvalidModelError(

@@ -26,16 +26,18 @@ class OnnxWalk:
         targets: Names of the tensors that will be read, as often as they are passed by, and those
             that are read at the end.
         threads: Of the runtime.
-
-    Attributes:
-        model: The model.
     """
 
     def __init__(self, model: Any, images: Array, targets: Sequence[str], threads: int) -> None:
-        self.model = model
+        self._model = model
         self._live: dict[str, Array] = {model.graph.input[0].name: images}
         self._targets = list(targets)
         self._threads = threads
+
+    @property
+    def known(self) -> set[str]:
+        """Names of the tensors that wait for what is still to come."""
+        return set(self._live)
 
     def read(self, tensor: str) -> Array:
         """Compute a tensor for all images, (N, *shape), and keep it for what comes behind it."""
@@ -46,7 +48,7 @@ class OnnxWalk:
     def try_reading(self, tensor: str, images: slice = slice(None)) -> Array:
         """Compute a tensor for some images, (n, *shape), and keep nothing."""
         given = {name: values[images] for name, values in self._live.items()}
-        return run_part(self.model, given, [tensor], threads=self._threads)[0]
+        return run_part(self._model, given, [tensor], threads=self._threads)[0]
 
     def keep(self, tensor: str, values: Array) -> None:
         """Go on with these values of a tensor."""
@@ -56,5 +58,5 @@ class OnnxWalk:
         """Strike targets off the list, each once, and forget what nothing needs any more."""
         for name in tensors:
             self._targets.remove(name)
-        needed = find_needed(self.model, self._live, self._targets)
+        needed = find_needed(self._model, self._live, self._targets)
         self._live = {name: values for name, values in self._live.items() if name in needed}

@@ -72,6 +72,8 @@ def test_what_is_refused(float_file: Path, int8_file: Path, photos: Path, tmp_pa
     onnx.write_bytes(b"")
     with pytest.raises(UnsupportedOpError, match=r"only \.tflite files are diagnosed"):
         ev.diagnose(float_file, onnx, data=photos)
+    with pytest.raises(UnsupportedOpError, match=r"only \.tflite files are diagnosed"):
+        ev.diagnose(onnx, onnx, data=photos)
     other = tmp_path / "other.tflite"
     other.write_bytes(build_classifier(num_classes=4, size=16, seed=3))
     with pytest.raises(InvalidModelError, match="different inputs"):
