@@ -13,7 +13,6 @@ from edgevision.quantization.calibrate import Calibration, ChannelExtremes, chec
 from edgevision.quantization.observe import list_activations
 from edgevision.quantization.qdq.network import OnnxNetwork
 from edgevision.quantization.qdq.runs import iterate_onnx
-from edgevision.quantization.qdq.view import is_turned, turn_values
 
 Array = np.ndarray[Any, Any]
 
@@ -40,7 +39,7 @@ def calibrate_onnx(
     extremes, history = ChannelExtremes(), list[list[tuple[float, float]]]()
     for values in iterate_onnx(network.model, batches, names, threads=threads):
         for tensor, held in zip(watched, values, strict=True):
-            extremes.add(tensor, _reduce(graph, tensor, held))
+            extremes.add(tensor, _reduce(network.view.turn(tensor, held)))
         history.append(extremes.take_image())
     if not history:
         raise CalibrationError("calibration needs at least one image")
@@ -56,9 +55,8 @@ def find_watched(graph: Graph) -> list[int]:
     return [t.index for t in tensors if t.static and t.size]
 
 
-def _reduce(graph: Graph, tensor: int, values: Array) -> Array:
-    """Return (2, C) minimum and maximum of each channel."""
-    turned = turn_values(values) if is_turned(graph, tensor) else values
-    channels = turned.shape[-1] if turned.ndim else 1
-    axes = tuple(range(turned.ndim - 1))
-    return np.stack([turned.min(axis=axes), turned.max(axis=axes)]).reshape(2, channels)
+def _reduce(values: Array) -> Array:
+    """Return (2, C) minimum and maximum of each channel, the last axis."""
+    channels = values.shape[-1] if values.ndim else 1
+    axes = tuple(range(values.ndim - 1))
+    return np.stack([values.min(axis=axes), values.max(axis=axes)]).reshape(2, channels)

@@ -12,8 +12,8 @@ from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
 from edgevision.quantization.bias import store_bias
 from edgevision.quantization.layers import REPAIRABLE, Layer, get_bias, get_weights
-from edgevision.quantization.moments import Activation, Moments, group_weights, ungroup_weights
-from edgevision.quantization.qdq.view import restore_weights, turn_values, turn_weights
+from edgevision.quantization.moments import Moments, group_weights, ungroup_weights
+from edgevision.quantization.qdq.view import restore_weights, turn_weights
 from edgevision.specs import Quantization
 
 Array = np.ndarray[Any, Any]
@@ -32,16 +32,6 @@ class Coded:
     name: str
     quantization: Quantization | None = None
     dtype: str = "float32"
-
-    def turn(self, values: Array, *, turned: bool) -> Activation:
-        """Return (N, 1, …) values as the layers' moments take them.
-
-        Args:
-            values: As the network gives them.
-            turned: Whether channels go from the front to the end.
-        """
-        moved = turn_values(values) if turned else values
-        return Activation(values=moved[:, 0], quantization=self.quantization)
 
 
 class QdqModel:

@@ -12,7 +12,7 @@ from edgevision.graph.graph import Graph
 from edgevision.quantization.calibrate import Ranges
 from edgevision.quantization.layers import get_weights
 from edgevision.quantization.qdq.runs import run_onnx
-from edgevision.quantization.qdq.view import is_turned, restore_weights, turn_values, view_onnx
+from edgevision.quantization.qdq.view import View, restore_weights, view_onnx
 
 Array = np.ndarray[Any, Any]
 
@@ -23,13 +23,18 @@ class OnnxNetwork:
 
     Attributes:
         model: ``ModelProto``, from ``normalize_onnx``.
-        graph: The same in TFLite's terms.
+        view: The same in TFLite's terms.
         ranges: Range of every float activation by tensor index; empty before calibration.
     """
 
     model: Any
-    graph: Graph
+    view: View
     ranges: Ranges = field(default_factory=dict)
+
+    @property
+    def graph(self) -> Graph:
+        """The network in TFLite's terms."""
+        return self.view.graph
 
     def with_constants(self, constants: Mapping[int, Array]) -> OnnxNetwork:
         """Return the network with other values of constants, by tensor index."""
@@ -44,7 +49,7 @@ class OnnxNetwork:
             name = self.graph.tensors[index].name
             restored = self._restore(index, values)
             stored[name].CopyFrom(numpy_helper.from_array(restored, name))
-        return replace(self, model=model, graph=view_onnx(model))
+        return replace(self, model=model, view=view_onnx(model))
 
     def with_ranges(self, ranges: Ranges) -> OnnxNetwork:
         """Return the network with other ranges."""
@@ -56,10 +61,7 @@ class OnnxNetwork:
         names = [self.graph.tensors[t].name for t in computed]
         found = run_onnx(self.model, images, names, threads=threads) if names else ()
         values = dict(zip(computed, found, strict=True))
-        return tuple(self._turn(t, values.get(t, images)) for t in tensors)
-
-    def _turn(self, tensor: int, values: Array) -> Array:
-        return turn_values(values) if is_turned(self.graph, tensor) else values
+        return tuple(self.view.turn(t, values.get(t, images)) for t in tensors)
 
     def _restore(self, index: int, values: Array) -> Array:
         for op in (self.graph.ops[i] for i in self.graph.consumers[index]):
@@ -70,4 +72,4 @@ class OnnxNetwork:
 
 def open_network(model: Any) -> OnnxNetwork:
     """Read a float model, before its ranges are measured."""
-    return OnnxNetwork(model=model, graph=view_onnx(model))
+    return OnnxNetwork(model=model, view=view_onnx(model))

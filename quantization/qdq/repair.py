@@ -24,7 +24,6 @@ from edgevision.quantization.qdq.layers import (
     store_onnx_layer,
 )
 from edgevision.quantization.qdq.network import OnnxNetwork
-from edgevision.quantization.qdq.view import is_turned, turn_values
 from edgevision.quantization.qdq.walk import OnnxWalk
 from edgevision.quantization.repair import Repaired, measure_distance, pick_some
 from edgevision.quantization.steps import LAYER_STEPS, Step, StepReport, apply_steps
@@ -82,7 +81,7 @@ class _Session:
         steps: Sequence[Step],
         threads: int,
     ) -> None:
-        self._graph = network.graph
+        self._view, self._graph = network.view, network.graph
         self._model = QdqModel(quantized)
         found = (find_site(self._model, self._graph, op) for op in find_layers(self._graph))
         self.sites = [site for site in found if site is not None]
@@ -141,14 +140,17 @@ class _Session:
     def _describe(self, site: Site, expected: Array) -> Layer:
         graph, op = self._graph, site.op
         source, output = get_activations(graph, op)
-        turned = is_turned(graph, source.index)
-        inputs = (
-            _to_activation(self._float_walk.read(source.name), turned=turned),
-            site.source.turn(self._walk.read(site.source.name), turned=turned),
+        sides = self._float_walk.read(source.name), self._walk.read(site.source.name)
+        before, after, shown = (
+            self._view.turn(tensor.index, values)[:, 0]
+            for tensor, values in ((source, sides[0]), (source, sides[1]), (output, expected))
         )
-        shown = turn_values(expected) if is_turned(graph, output.index) else expected
+        inputs = (
+            Activation(values=before),
+            Activation(values=after, quantization=site.source.quantization),
+        )
         moments = measure_moments(
-            op, get_weights(graph, op).shape, inputs, output=shown[:, 0], seed=op.index
+            op, get_weights(graph, op).shape, inputs, output=shown, seed=op.index
         )
         return build_onnx_layer(self._model, graph, site, moments)
 
@@ -168,8 +170,3 @@ class _Session:
 
 def _name_ends(graph: Graph, op: Op) -> tuple[str, ...]:
     return tuple(tensor.name for tensor in get_activations(graph, op))
-
-
-def _to_activation(values: Array, *, turned: bool) -> Activation:
-    moved = turn_values(values) if turned else values
-    return Activation(values=moved[:, 0])

@@ -2,14 +2,14 @@
 
 ONNX keeps channels first, weights as (output, input, height, width), and activations apart. Here
 weights are turned, the activation behind a layer belongs to it, as the engine joins them too, and
-what convolutions read and write is described with channels last. Tensors keep their indices and
+feature maps are described with channels last. Tensors keep their indices and
 names, operations the name of their node as ``label``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,32 +25,70 @@ _IMAGE_RANK, _DENSE_RANK = 4, 2
 _FUSED = ("relu", "relu6")
 _DENSE = ("Gemm", "MatMul")
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+_STORED = ("float32", "int8", "uint8")
+# Operations with channels in front, and those that leave the order of axes as it is.
+_POOLS = (OpKind.MAX_POOL, OpKind.AVERAGE_POOL, OpKind.GLOBAL_POOL)
+_CHANNELS_FIRST = (*CONVOLUTIONS, OpKind.TRANSPOSE_CONV_2D, *_POOLS)
+_KEEPING = (
+    *(OpKind.ADD, OpKind.SUB, OpKind.MUL, OpKind.DIV, OpKind.ACTIVATION, OpKind.ELEMENTWISE),
+    *(OpKind.CONCAT, OpKind.SPLIT, OpKind.PAD, OpKind.RESIZE, OpKind.SOFTMAX, OpKind.BATCH_NORM),
+    *(OpKind.QUANTIZE, OpKind.DEQUANTIZE),
+)
 
 
-def view_onnx(model: Any) -> Graph:
-    """Read a float model in TFLite's terms.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class View:
+    """An ONNX network in TFLite's terms.
+
+    Attributes:
+        graph: The network.
+        turned: Activations that it describes with channels last, and ONNX keeps first.
+    """
+
+    graph: Graph
+    turned: frozenset[int]
+
+    def turn(self, tensor: int, values: Array) -> Array:
+        """Bring (…, C, H, W) values of a tensor into the form of the view: channels last."""
+        return np.moveaxis(values, -3, -1) if tensor in self.turned else values
+
+    def restore(self, tensor: int, values: Array) -> Array:
+        """Undo ``turn``."""
+        return np.moveaxis(values, -1, -3) if tensor in self.turned else values
+
+
+def view_onnx(model: Any) -> View:
+    """Read a model in TFLite's terms.
 
     Args:
-        model: ``ModelProto``, from ``normalize_onnx``.
+        model: ``ModelProto``.
 
     Returns:
-        The graph. Layers with weights that can not be brought into the form are ``OTHER``.
+        The view. Layers with weights that can not be brought into the form are ``OTHER``.
     """
-    graph = read_onnx_model(model)
+    return view_graph(read_onnx_model(model))
+
+
+def view_graph(graph: Graph) -> View:
+    """Bring the graph of an ONNX model into TFLite's terms; see ``view_onnx``."""
     fused = dict(_find_activations(graph))
     gone = {activation.index for activation in fused.values()}
+    turned = _find_turned(graph)
     ops = list[Op]()
-    tensors = dict[int, Tensor]()
+    tensors = {t: _turn_shape(graph.tensors[t]) for t in turned}
     for op in graph.ops:
         if op.index not in gone:
-            ops.append(_view_op(graph, op, fused.get(op.index), len(ops)))
+            ops.append(_view_op(graph, op, fused.get(op.index), turned=turned, index=len(ops)))
     for op in ops:
-        tensors.update(_view_tensors(graph, op))
-    return replace(
+        if op.kind in (*CONVOLUTIONS, OpKind.FULLY_CONNECTED):
+            weights = graph.tensors[op.inputs[1]]
+            tensors[weights.index] = _turn_tensor(op, weights)
+    viewed = replace(
         graph,
         tensors=tuple(tensors.get(t.index, t) for t in graph.tensors),
         ops=tuple(ops),
     )
+    return View(graph=viewed, turned=turned)
 
 
 def turn_weights(op: Op, weights: Array) -> Array:
@@ -77,18 +115,6 @@ def restore_weights(op: Op, weights: Array) -> Array:
     return np.ascontiguousarray(weights if _stores_rows(op) else weights.T)
 
 
-def turn_values(values: Array) -> Array:
-    """Bring feature maps, (…, C, H, W), into the form of TFLite: channels last."""
-    return np.moveaxis(values, -3, -1)
-
-
-def is_turned(graph: Graph, tensor: int) -> bool:
-    """Whether a view describes an activation with channels last that ONNX keeps first."""
-    touching = (*graph.consumers.get(tensor, ()), graph.producers.get(tensor, -1))
-    ops = (graph.ops[index] for index in touching if index >= 0)
-    return any(_is_image_layer(op) and tensor in (op.inputs[0], *op.outputs) for op in ops)
-
-
 def _find_activations(graph: Graph) -> Iterator[tuple[int, Op]]:
     """Yield layers by index, each with the activation that alone reads it."""
     for op in graph.ops:
@@ -102,73 +128,59 @@ def _find_activations(graph: Graph) -> Iterator[tuple[int, Op]]:
             yield op.index, reader
 
 
-def _view_op(graph: Graph, op: Op, activation: Op | None, index: int) -> Op:
+def _find_turned(graph: Graph) -> frozenset[int]:
+    """Find the feature maps with channels in front: around convolutions, as far as axes stay."""
+    found = set[int]()
+    seeds = (op for op in graph.ops if op.kind in _CHANNELS_FIRST)
+    pending = [t for op in seeds for t in _list_maps(graph, op)]
+    while pending:
+        tensor = pending.pop()
+        if tensor in found:
+            continue
+        found.add(tensor)
+        touching = [*graph.consumers.get(tensor, ()), graph.producers.get(tensor, -1)]
+        ops = (graph.ops[index] for index in touching if index >= 0)
+        pending.extend(t for op in ops if op.kind in _KEEPING for t in _list_maps(graph, op))
+    return frozenset(found)
+
+
+def _list_maps(graph: Graph, op: Op) -> list[int]:
+    """List the feature maps that an operation reads and writes."""
+    tensors = (graph.tensors[t] for t in (*op.inputs, *op.outputs) if t >= 0)
+    return [t.index for t in tensors if len(t.shape) == _IMAGE_RANK and not t.constant]
+
+
+def _view_op(
+    graph: Graph, op: Op, activation: Op | None, *, turned: frozenset[int], index: int
+) -> Op:
     kind = _find_kind(graph, op)
-    outputs = op.outputs if activation is None else activation.outputs
-    if kind is None:
-        other = _is_weighted(op)
-        return _renew(op, index, kind=OpKind.OTHER if other else op.kind, outputs=outputs)
     attributes = dict(op.attributes)
+    if op.outputs[0] in turned and "axis" in attributes:
+        attributes["axis"] = _TO_FIRST[attributes["axis"] % _IMAGE_RANK]
+    if kind is None:
+        weighted = op.kind in (*CONVOLUTIONS, OpKind.FULLY_CONNECTED)
+        kind = OpKind.OTHER if weighted else op.kind
     if activation is not None:
         attributes["activation"] = activation.attributes["activation"]
     if kind is OpKind.DEPTHWISE_CONV_2D:
         weights = graph.tensors[op.inputs[1]]
         attributes["depth_multiplier"] = weights.shape[0] // int(attributes["groups"])
-    return _renew(op, index, kind=kind, outputs=outputs, attributes=attributes)
+    outputs = op.outputs if activation is None else activation.outputs
+    return replace(op, index=index, kind=kind, outputs=outputs, attributes=attributes)
 
 
-def _renew(
-    op: Op,
-    index: int,
-    *,
-    kind: OpKind,
-    outputs: tuple[int, ...],
-    attributes: Mapping[str, Any] | None = None,
-) -> Op:
-    return Op(
-        index=index,
-        kind=kind,
-        name=op.name,
-        inputs=op.inputs,
-        outputs=outputs,
-        attributes=op.attributes if attributes is None else attributes,
-        label=op.label,
-    )
+def _turn_shape(tensor: Tensor) -> Tensor:
+    return replace(tensor, shape=tuple(tensor.shape[axis] for axis in _TO_LAST))
 
 
-def _view_tensors(graph: Graph, op: Op) -> Iterator[tuple[int, Tensor]]:
-    """Yield the tensors of an operation that look otherwise in TFLite's terms."""
-    if op.kind is OpKind.FULLY_CONNECTED or _is_image_layer(op):
-        weights = graph.tensors[op.inputs[1]]
-        if weights.data is not None:
-            yield weights.index, _renew_tensor(weights, data=turn_weights(op, weights.data))
-    if not _is_image_layer(op):
-        return
-    for tensor in (graph.tensors[op.inputs[0]], graph.tensors[op.outputs[0]]):
-        if len(tensor.shape) == _IMAGE_RANK:
-            shape = tuple(tensor.shape[axis] for axis in _TO_LAST)
-            yield tensor.index, _renew_tensor(tensor, shape=shape)
-
-
-def _renew_tensor(
-    tensor: Tensor, *, data: Array | None = None, shape: tuple[int, ...] = ()
-) -> Tensor:
-    return Tensor(
-        index=tensor.index,
-        name=tensor.name,
-        shape=shape or (tensor.shape if data is None else data.shape),
-        dtype=tensor.dtype,
-        data=data,
-        constant=tensor.constant,
-    )
-
-
-def _is_weighted(op: Op) -> bool:
-    return op.kind in (*CONVOLUTIONS, OpKind.FULLY_CONNECTED)
-
-
-def _is_image_layer(op: Op) -> bool:
-    return op.kind in CONVOLUTIONS
+def _turn_tensor(op: Op, weights: Tensor) -> Tensor:
+    """Return the weights of a layer as TFLite stores them."""
+    data = turn_weights(op, np.asarray(weights.data))
+    quantization = weights.quantization
+    if quantization is not None and quantization.axis is not None:
+        axis = 3 if op.kind is OpKind.DEPTHWISE_CONV_2D else 0
+        quantization = replace(quantization, axis=axis)
+    return replace(weights, data=data, shape=data.shape, quantization=quantization)
 
 
 def _find_kind(graph: Graph, op: Op) -> OpKind | None:
@@ -177,7 +189,7 @@ def _find_kind(graph: Graph, op: Op) -> OpKind | None:
         return None
     weights = graph.tensors[op.inputs[1]]
     rank = _IMAGE_RANK if op.name == "Conv" else _DENSE_RANK
-    if weights.data is None or weights.dtype != "float32" or len(weights.shape) != rank:
+    if weights.data is None or weights.dtype not in _STORED or len(weights.shape) != rank:
         return None
     readers = [graph.ops[index] for index in graph.consumers[weights.index]]
     if any(

@@ -104,13 +104,16 @@ def test_logits_before_a_softmax_are_clipped() -> None:
     assert clipped.ranges[logits].bounds()[1] == network.ranges[logits].bounds()[1]
 
 
-def test_a_softmax_over_channels_in_front_is_left_alone() -> None:
+@pytest.mark.parametrize(("axis", "clipped"), [(1, True), (2, False), (-3, True)])
+def test_a_softmax_has_to_be_over_channels(axis: int, clipped: bool) -> None:
     model = tiny_onnx.build_segmenter()
-    node = tiny_onnx.helper.make_node("Softmax", ["scores"], ["answer"], "softmax", axis=1)
+    node = tiny_onnx.helper.make_node("Softmax", ["scores"], ["answer"], "softmax", axis=axis)
     model.graph.node.append(node)
+    del model.graph.output[:]
     value = tiny_onnx.helper.make_tensor_value_info("answer", tiny_onnx.FLOAT, None)
     model.graph.output.append(value)
-    assert find_logits(open_network(normalize_onnx(model, shown="tiny")).graph) == []
+    network = open_network(normalize_onnx(model, shown="tiny"))
+    assert bool(find_logits(network.graph)) == clipped
 
 
 def test_constants_are_stored_as_onnx_does() -> None:

@@ -18,7 +18,6 @@ from edgevision.quantization.moments import (
 from edgevision.quantization.qdq.engine import normalize_onnx
 from edgevision.quantization.qdq.network import open_network
 from edgevision.quantization.qdq.view import (
-    is_turned,
     restore_weights,
     turn_weights,
     view_onnx,
@@ -62,7 +61,8 @@ def test_patches_times_weights_are_what_the_layers_give(build: Any) -> None:
 
 
 def test_activations_belong_to_the_layer_before_them() -> None:
-    graph = view_onnx(normalize_onnx(tiny_onnx.build_classifier(), shown="tiny"))
+    view = view_onnx(normalize_onnx(tiny_onnx.build_classifier(), shown="tiny"))
+    graph = view.graph
     stem, depthwise, head = find_layers(graph)
     assert stem.attributes["activation"] == "relu6"
     assert graph.tensors[stem.outputs[0]].name == "r0"
@@ -73,15 +73,16 @@ def test_activations_belong_to_the_layer_before_them() -> None:
     assert get_weights(graph, head).shape == (5, 4)
     assert "Clip" not in [op.name for op in graph.ops]
     assert [op.index for op in graph.ops] == list(range(len(graph.ops)))
-    assert is_turned(graph, depthwise.outputs[0])
-    assert not is_turned(graph, head.inputs[0])
+    assert depthwise.outputs[0] in view.turned
+    assert graph.inputs[0] in view.turned
+    assert head.inputs[0] not in view.turned
 
 
 def test_an_activation_with_another_reader_stays_apart() -> None:
     model = tiny_onnx.build_classifier()
     model.graph.node.append(node("GlobalAveragePool", ["c0"], ["other"], "other"))
     model.graph.output.append(helper.make_tensor_value_info("other", tiny_onnx.FLOAT, None))
-    graph = view_onnx(normalize_onnx(model, shown="tiny"))
+    graph = view_onnx(normalize_onnx(model, shown="tiny")).graph
     assert "activation" not in find_layers(graph)[0].attributes
     assert "Clip" in [op.name for op in graph.ops]
 
@@ -99,7 +100,7 @@ def test_weights_that_two_operations_take_in_two_ways_are_no_layers() -> None:
     )
     del model.graph.output[:]
     model.graph.output.append(helper.make_tensor_value_info("c", tiny_onnx.FLOAT, None))
-    graph = view_onnx(normalize_onnx(model, shown="tiny"))
+    graph = view_onnx(normalize_onnx(model, shown="tiny")).graph
     # The head's own weights are read again, the other way round.
     assert {op.label for op in find_layers(graph)} == {"stem", "depthwise"}
 
