@@ -71,7 +71,7 @@ def normalize_onnx(model: Any, *, shown: str) -> Any:
     options.log_severity_level = _ERRORS_ONLY
     with tempfile.TemporaryDirectory() as folder:
         fixed, place = Path(folder) / "fixed.onnx", Path(folder) / "optimized.onnx"
-        _fix_batch(model)
+        fix_batch(model)
         onnx.save(model, str(fixed))
         options.optimized_model_filepath = str(place)
         try:
@@ -148,7 +148,8 @@ def _complete_bounds(model: Any, bounds: Bounds) -> Bounds:
     return known
 
 
-def _fix_batch(model: Any) -> None:
+def fix_batch(model: Any) -> None:
+    """Let an open batch be 1, in place."""
     for value in (*model.graph.input, *model.graph.output):
         dimensions = value.type.tensor_type.shape.dim
         if dimensions and not dimensions[0].dim_value:

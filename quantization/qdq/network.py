@@ -10,9 +10,8 @@ import numpy as np
 
 from edgevision.graph.graph import Graph
 from edgevision.quantization.calibrate import Ranges
-from edgevision.quantization.layers import get_weights
 from edgevision.quantization.qdq.runs import run_onnx
-from edgevision.quantization.qdq.view import View, restore_weights, view_onnx
+from edgevision.quantization.qdq.view import View, restore_constant, view_onnx
 
 Array = np.ndarray[Any, Any]
 
@@ -47,7 +46,7 @@ class OnnxNetwork:
         stored = {tensor.name: tensor for tensor in model.graph.initializer}
         for index, values in constants.items():
             name = self.graph.tensors[index].name
-            restored = self._restore(index, values)
+            restored = restore_constant(self.graph, index, values)
             stored[name].CopyFrom(numpy_helper.from_array(restored, name))
         return replace(self, model=model, view=view_onnx(model))
 
@@ -62,12 +61,6 @@ class OnnxNetwork:
         found = run_onnx(self.model, images, names, threads=threads) if names else ()
         values = dict(zip(computed, found, strict=True))
         return tuple(self.view.turn(t, values.get(t, images)) for t in tensors)
-
-    def _restore(self, index: int, values: Array) -> Array:
-        for op in (self.graph.ops[i] for i in self.graph.consumers[index]):
-            if get_weights(self.graph, op).index == index:
-                return restore_weights(op, values)
-        return values
 
 
 def open_network(model: Any) -> OnnxNetwork:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from edgevision.backends import import_backend
 from edgevision.graph.contract_guesses import is_channels_first
 from edgevision.outputs import atomic_path
 from edgevision.quantization.advisor import CalibrationReport, review_calibration
@@ -14,6 +15,7 @@ from edgevision.quantization.agreement import check_collapse, measure_agreement
 from edgevision.quantization.bias_room import leave_bias_room
 from edgevision.quantization.calibrate import ChannelRange, find_input_range
 from edgevision.quantization.diagnose import measure_outputs, measure_total_sqnr_db
+from edgevision.quantization.diagnosis.diagnosis import Diagnosis
 from edgevision.quantization.gate import AccuracyMeter
 from edgevision.quantization.images import CalibrationImages
 from edgevision.quantization.pipeline import (
@@ -24,6 +26,7 @@ from edgevision.quantization.pipeline import (
     prepare_network,
 )
 from edgevision.quantization.qdq.calibrate import calibrate_onnx
+from edgevision.quantization.qdq.diagnose import diagnose_onnx_networks
 from edgevision.quantization.qdq.engine import run_onnx_engine
 from edgevision.quantization.qdq.network import OnnxNetwork
 from edgevision.quantization.qdq.repair import repair_onnx
@@ -63,9 +66,17 @@ def quantize_onnx(request: Request) -> QuantizationResult:
     check_target(request.target, accuracy, quantized.agreement)
     if request.target.min_agreement is None:
         check_collapse(source.contract.task, quantized.agreement)
+    diagnosis = _diagnose(source, quantized, images, request) if request.diagnose else None
     with atomic_path(request.output) as place:
         place.write_bytes(packed)
-    return build_result(request, quantized, source.contract, images=images, accuracy=accuracy)
+    return build_result(
+        request,
+        quantized,
+        source.contract,
+        images=images,
+        accuracy=accuracy,
+        diagnosis=diagnosis,
+    )
 
 
 def quantize_model(source: OnnxSource, images: CalibrationImages, options: Options) -> Quantized:
@@ -90,9 +101,11 @@ def quantize_model(source: OnnxSource, images: CalibrationImages, options: Optio
     reports = (*changes, *repaired.steps)
     if reports and _is_worse(source, repaired, plain, kept):
         repaired, reports = _repair(source, network, (plain, kept), (), options), ()
+        final = network
         warnings = (*warnings, NOTHING_GAINED)
     return Quantized(
         model=repaired.model,
+        reference=final.model.SerializeToString(),
         sqnr_db=measure_total_sqnr_db(repaired.expected, repaired.outputs),
         outputs=measure_outputs(source.outputs, repaired.expected, repaired.outputs),
         agreement=compare_answers(source, repaired.expected, repaired.outputs),
@@ -160,6 +173,20 @@ def _repair(
         steps=steps,
         threads=options.threads,
         progress=options.progress,
+    )
+
+
+def _diagnose(
+    source: OnnxSource, quantized: Quantized, images: CalibrationImages, request: Request
+) -> Diagnosis:
+    """Measure every layer against the float network that was quantized at last."""
+    parse = import_backend("onnx").load_model_from_string
+    return diagnose_onnx_networks(
+        (parse(quantized.reference), parse(quantized.model)),
+        images.kept,
+        tailless=bool(source.tail),
+        threads=request.options.threads,
+        progress=request.options.progress,
     )
 
 

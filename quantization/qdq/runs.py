@@ -104,7 +104,7 @@ def _cut(model: Any, given: Mapping[str, Array], tensors: Sequence[str]) -> Any:
     helper = import_backend("onnx").helper
     kept, touched = _trace(model, given, tensors)
     nodes = [model.graph.node[index] for index in sorted(kept)]
-    constants = [t for t in model.graph.initializer if t.name in touched]
+    constants = [t for t in model.graph.initializer if t.name in touched and t.name not in given]
     inputs = [
         helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
         for n, v in given.items()

@@ -77,8 +77,8 @@ def open_onnx(path: Path, overrides: Mapping[str, Any]) -> OnnxSource:
     graph = read_onnx(path)
     contract = complete_contract(read_contract(path), graph, overrides)
     _check_graph(graph, path)
-    body = _take_off(path, graph, contract)
-    network = open_network(normalize_onnx(_parse(path, body), shown=str(path)))
+    body = take_off(path, graph, contract)
+    network = open_network(normalize_onnx(load_body(path, body), shown=str(path)))
     if not find_layers(network.graph):
         raise UnsupportedOpError(
             "nothing to quantize: no convolution or dense layer with float32 weights",
@@ -113,8 +113,8 @@ def find_ends(graph: Graph, tail: Sequence[Op]) -> list[int]:
         return list(graph.outputs)
     inner = {op.index for op in tail}
     read = dict.fromkeys(t for op in tail for t in op.inputs if t in graph.producers)
-    found = [t for t in read if graph.producers[t] not in inner]
-    return [t for t in found if graph.tensors[t].dtype == "float32" and graph.tensors[t].static]
+    found = (graph.tensors[t] for t in read if graph.producers[t] not in inner)
+    return [t.index for t in found if (t.dtype == "float32" or t.quantization) and t.static]
 
 
 def _check_graph(graph: Graph, path: Path) -> None:
@@ -138,7 +138,7 @@ def _check_graph(graph: Graph, path: Path) -> None:
         )
 
 
-def _take_off(path: Path, graph: Graph, contract: Contract) -> Body:
+def take_off(path: Path, graph: Graph, contract: Contract) -> Body:
     """Take off an ending that can be put on again; others stay."""
     data = path.read_bytes()
     detection = contract.detection
@@ -148,7 +148,8 @@ def _take_off(path: Path, graph: Graph, contract: Contract) -> Body:
     return body if body.data != data else Body(data=data)
 
 
-def _parse(path: Path, body: Body) -> Any:
+def load_body(path: Path, body: Body) -> Any:
+    """Read a network without its ending, as ``ModelProto``."""
     onnx = import_backend("onnx")
     if body.ending == Ending():  # the file as it is, external data beside it
         return onnx.load(str(path))
@@ -168,7 +169,6 @@ def check_onnx_options(request: Request) -> None:
         "uint8 inputs and outputs": request.unsigned,
         f"ranges={options.ranges}": options.ranges is not RangeMethod.MINMAX,
         "quantizing without images": options.batch_norm is not None,
-        "a diagnosis": request.diagnose,
         f"steps={','.join(steps)}": bool(steps),
     }
     for name, given in wanted.items():

@@ -115,6 +115,20 @@ def restore_weights(op: Op, weights: Array) -> Array:
     return np.ascontiguousarray(weights if _stores_rows(op) else weights.T)
 
 
+def restore_constant(graph: Graph, tensor: int, values: Array) -> Array:
+    """Bring a constant of a view into the form of ONNX.
+
+    Args:
+        graph: Of the view.
+        tensor: Index of the constant.
+        values: In the form of the view.
+    """
+    for op in (graph.ops[index] for index in graph.consumers[tensor]):
+        if op.kind in (*CONVOLUTIONS, OpKind.FULLY_CONNECTED) and op.inputs[1] == tensor:
+            return restore_weights(op, values)
+    return values
+
+
 def _find_activations(graph: Graph) -> Iterator[tuple[int, Op]]:
     """Yield layers by index, each with the activation that alone reads it."""
     for op in graph.ops:

@@ -63,7 +63,6 @@ def test_repairs_bring_the_network_closer(float_onnx: Path, photos: Path, tmp_pa
         ({"scheme": "int16x8"}, "scheme=int16x8"),
         ({"steps": ["no_ops"]}, "steps=no_ops"),
         ({"ranges": "mse"}, "ranges=mse"),
-        ({"diagnose": True}, "a diagnosis"),
     ],
 )
 def test_what_is_for_tflite_only(
