@@ -55,8 +55,8 @@ def quantize(
 
     Args:
         model: The float file: one float32 image as input, static shapes, batch 1. An ``.onnx``
-            (classifier or segmenter) gives a QDQ ``.onnx`` with float inputs and outputs, for
-            ``int8`` and ``int8-per-tensor``, with the steps of layers.
+            gives a QDQ ``.onnx`` with float inputs and outputs, for ``int8`` and
+            ``int8-per-tensor``, with all steps but the rewrites.
         output: The file to write; an existing one stays untouched on failure.
         calibration: Folder of typical images, labels not needed; optional for ``dynamic`` and
             ``float16``, which then measure nothing.
