@@ -120,7 +120,9 @@ def run_onnx_engine(
                 per_channel=scheme is Scheme.INT8,
                 reduce_range=False,
                 weight_qType=types.QInt8,
-                activation_qType=types.QInt8,
+                # On x86 ONNX Runtime turns int8 activations into uint8 ones itself, but not those
+                # that several nodes read: every node around them would then compute in float.
+                activation_qType=types.QUInt8,
                 tensors_range=calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, data),
                 nodes_to_quantize=[],
                 nodes_to_exclude=list(lifted),

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as runtime
 import pytest
 import tiny_onnx
 
@@ -97,3 +99,20 @@ def test_a_repair_that_does_not_help_is_undone(monkeypatch: pytest.MonkeyPatch) 
     again = run_onnx(onnx.load_model_from_string(repaired.model), images, ["scores"])[0]
     assert np.array_equal(again, plain)
     assert not any(row.repaired for row in repaired.layers)
+
+
+def test_a_tensor_that_two_layers_read_leaves_both_in_integers(tmp_path: Path) -> None:
+    network = open_network(normalize_onnx(tiny_onnx.build_detector(), shown="tiny"))
+    images = np.random.default_rng(0).uniform(-1, 1, (4, 1, 16, 16, 3)).astype(np.float32)
+    ranges = calibrate_onnx(network, list(images)).ranges
+    bounds = {network.graph.tensors[t].name: seen.bounds() for t, seen in ranges.items()}
+    quantized = run_onnx_engine(network.model, Scheme.INT8, {**bounds, "image": (-1.0, 1.0)})
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # it warns that the file is for this machine: so it is
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    runtime.InferenceSession(
+        quantized.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    kinds = [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
+    assert kinds.count("QLinearConv") == 6
+    assert "Conv" not in kinds
