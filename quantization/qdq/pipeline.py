@@ -99,7 +99,7 @@ def quantize_model(source: OnnxSource, images: CalibrationImages, options: Optio
     steps = [step for step in LAYER_STEPS if step in options.steps]
     repaired = _repair(source, final, (quantized, kept), steps, options)
     reports = (*changes, *repaired.steps)
-    if reports and _is_worse(source, repaired, plain, kept):
+    if reports and _is_worse(source, repaired, (plain, kept), options):
         repaired, reports = _repair(source, network, (plain, kept), (), options), ()
         final = network
         warnings = (*warnings, NOTHING_GAINED)
@@ -190,8 +190,11 @@ def _diagnose(
     )
 
 
-def _is_worse(source: OnnxSource, repaired: Repaired, plain: Any, kept: Array) -> bool:
-    answers = run_onnx(plain, kept, source.outputs)
+def _is_worse(
+    source: OnnxSource, repaired: Repaired, given: tuple[Any, Array], options: Options
+) -> bool:
+    """Whether the repairs made the answers worse than those of the plain model on some images."""
+    answers = run_onnx(*given, source.outputs, threads=options.threads)
 
     def compare(outputs: Sequence[Array]) -> float | None:
         return compare_answers(source, repaired.expected, outputs)

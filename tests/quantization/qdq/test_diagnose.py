@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 import tiny_onnx
@@ -11,94 +9,6 @@ from onnx import helper
 
 import edgevision as ev
 from edgevision.errors import InvalidModelError, MissingFileError, UnsupportedOpError
-from edgevision.graph.onnx import read_onnx_model
-from edgevision.quantization.layers import find_layers, get_weights
-from edgevision.quantization.qdq.codes import join_codes
-from edgevision.quantization.qdq.order import sort_ops
-from edgevision.quantization.qdq.runs import run_onnx
-from edgevision.quantization.qdq.view import view_graph
-from edgevision.quantization.qdq.view_walk import ViewWalk
-
-
-@pytest.fixture(scope="module")
-def float_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_onnx.save(tiny_onnx.build_classifier(), tmp_path_factory.mktemp("onnx") / "f.onnx")
-
-
-@pytest.fixture(scope="module")
-def int8_onnx(float_onnx: Path, photos: Path) -> Path:
-    return ev.quantize(float_onnx, float_onnx.with_name("int8.onnx"), calibration=photos).output
-
-
-def test_operations_read_and_write_integers(int8_onnx: Path) -> None:
-    graph = join_codes(read_onnx_model(onnx.load(str(int8_onnx))))
-    assert [op.name for op in graph.ops] == [
-        "QuantizeLinear",
-        "Conv",
-        "Conv",
-        "GlobalAveragePool",
-        "Reshape",
-        "Gemm",
-        "DequantizeLinear",
-    ]
-    view = view_graph(graph)
-    for op in find_layers(view.graph):
-        weights = get_weights(view.graph, op)
-        read, written = (view.graph.tensors[t] for t in (op.inputs[0], op.outputs[0]))
-        assert [t.dtype for t in (weights, read, written)] == ["int8", "uint8", "uint8"]
-        assert weights.quantization is not None
-        axis = weights.quantization.axis
-        assert axis is not None
-        assert weights.shape[axis] == len(weights.quantization.scales)
-        assert written.quantization is not None
-
-
-def test_a_walk_gives_what_the_network_does(int8_onnx: Path) -> None:
-    model = onnx.load(str(int8_onnx))
-    images = np.random.default_rng(0).uniform(-1, 1, (6, 1, 3, 8, 8)).astype(np.float32)
-    expected = run_onnx(model, images, ["r0_QuantizeLinear_Output", "scores"])
-    view = view_graph(join_codes(read_onnx_model(model)))
-    walk = ViewWalk(model, view, images, 1)
-
-    walk.advance(1)
-    first = walk.try_ops(1)
-    (tensor,) = first
-    assert np.array_equal(first[tensor][:, 0], expected[0][:, 0].transpose(0, 2, 3, 1))
-    again = walk.try_ops(1, given=dict(walk.live))
-    assert np.array_equal(again[tensor], first[tensor])
-    weights = get_weights(walk.graph, walk.graph.ops[1])
-    silent = walk.try_ops(1, {weights.index: np.zeros(weights.shape, np.int8)})[tensor]
-    assert len(np.unique(silent[..., 0])) == 1
-    walk.commit(first)
-    assert set(walk.live) == {tensor}
-    walk.advance(len(walk.graph.ops))
-    assert np.array_equal(walk.live[walk.graph.outputs[0]], expected[1])
-
-
-def test_the_order_is_that_of_the_outputs_whatever_the_file_says() -> None:
-    model = tiny_onnx.build_detector()
-    graph = read_onnx_model(model)
-    mixed = tiny_onnx.build_detector()
-    # Both heads in another order, each still behind what it reads.
-    nodes = list(mixed.graph.node)
-    moved = sorted(nodes, key=lambda node: "scores" not in node.name)
-    del mixed.graph.node[:]
-    mixed.graph.node.extend(sort_nodes(moved))
-    other = read_onnx_model(mixed)
-    assert [op.label for op in graph.ops] != [op.label for op in other.ops]
-    assert [op.label for op in sort_ops(graph).ops] == [op.label for op in sort_ops(other).ops]
-    assert [op.index for op in sort_ops(other).ops] == list(range(len(graph.ops)))
-
-
-def sort_nodes(nodes: list[Any]) -> list[Any]:
-    made = {name for node in nodes for name in node.output}
-    ordered, ready = list[Any](), set[str]()
-    while nodes:
-        node = next(n for n in nodes if all(i in ready or i not in made for i in n.input))
-        nodes.remove(node)
-        ordered.append(node)
-        ready.update(node.output)
-    return ordered
 
 
 def test_a_file_of_ours(float_onnx: Path, int8_onnx: Path, photos: Path) -> None:

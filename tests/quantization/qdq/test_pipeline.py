@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny_onnx
 
 from edgevision.errors import (
     DataError,
@@ -18,11 +17,6 @@ from edgevision.quantization.quantize import quantize
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-
-
-@pytest.fixture(scope="module")
-def float_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_onnx.save(tiny_onnx.build_classifier(), tmp_path_factory.mktemp("onnx") / "f.onnx")
 
 
 @pytest.mark.parametrize("scheme", ["int8", "int8-per-tensor"])
