@@ -55,7 +55,8 @@ def diagnose_onnx_networks(
         views = [_drop_tail(view) for view in views]
     few = choose_images(views[0].graph, images)
     before, after = (
-        ViewWalk(model, view, few, threads) for model, view in zip(models, views, strict=True)
+        ViewWalk(model, view, few, threads=threads)
+        for model, view in zip(models, views, strict=True)
     )
     return diagnose_walks((before, after), few, progress=progress)
 

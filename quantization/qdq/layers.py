@@ -148,7 +148,7 @@ def find_site(model: QdqModel, graph: Graph, op: Op) -> Site | None:
     )
 
 
-def build_onnx_layer(model: QdqModel, graph: Graph, site: Site, moments: Moments) -> Layer:
+def build_onnx_layer(model: QdqModel, graph: Graph, site: Site, *, moments: Moments) -> Layer:
     """Gather what a repair step needs of one layer.
 
     Args:

@@ -66,7 +66,7 @@ def quantize_onnx(request: Request) -> QuantizationResult:
     check_target(request.target, accuracy, quantized.agreement)
     if request.target.min_agreement is None:
         check_collapse(source.contract.task, quantized.agreement)
-    diagnosis = _diagnose(source, quantized, images, request) if request.diagnose else None
+    diagnosis = _diagnose(source, quantized, images, request=request) if request.diagnose else None
     with atomic_path(request.output) as place:
         place.write_bytes(packed)
     return build_result(
@@ -97,11 +97,11 @@ def quantize_model(source: OnnxSource, images: CalibrationImages, options: Optio
     plain = make_integer(source, network, scheme)
     quantized = make_integer(source, final, scheme) if changes else plain
     steps = [step for step in LAYER_STEPS if step in options.steps]
-    repaired = _repair(source, final, (quantized, kept), steps, options)
+    repaired = _repair(source, final, (quantized, kept), steps=steps, options=options)
     reports = (*changes, *repaired.steps)
-    if reports and _is_worse(source, repaired, (plain, kept), options):
-        repaired, reports = _repair(source, network, (plain, kept), (), options), ()
-        final = network
+    if reports and _is_worse(source, repaired, (plain, kept), options=options):
+        repaired = _repair(source, network, (plain, kept), steps=(), options=options)
+        final, reports = network, ()
         warnings = (*warnings, NOTHING_GAINED)
     return Quantized(
         model=repaired.model,
@@ -162,6 +162,7 @@ def _repair(
     source: OnnxSource,
     network: OnnxNetwork,
     given: tuple[Any, Array],
+    *,
     steps: Sequence[Step],
     options: Options,
 ) -> Repaired:
@@ -177,7 +178,7 @@ def _repair(
 
 
 def _diagnose(
-    source: OnnxSource, quantized: Quantized, images: CalibrationImages, request: Request
+    source: OnnxSource, quantized: Quantized, images: CalibrationImages, *, request: Request
 ) -> Diagnosis:
     """Measure every layer against the float network that was quantized at last."""
     parse = import_backend("onnx").load_model_from_string
@@ -191,7 +192,7 @@ def _diagnose(
 
 
 def _is_worse(
-    source: OnnxSource, repaired: Repaired, given: tuple[Any, Array], options: Options
+    source: OnnxSource, repaired: Repaired, given: tuple[Any, Array], *, options: Options
 ) -> bool:
     """Whether the repairs made the answers worse than those of the plain model on some images."""
     answers = run_onnx(*given, source.outputs, threads=options.threads)

@@ -87,8 +87,10 @@ class _Session:
         self.sites = [site for site in found if site is not None]
         ends = [_name_ends(self._graph, site.op) for site in self.sites]
         own = [(site.source.name, site.output.name) for site in self.sites]
-        self._float_walk = OnnxWalk(network.model, images, [*sum(ends, ()), *outputs], threads)
-        self._walk = OnnxWalk(quantized, images, [*sum(own, ()), *outputs], threads)
+        self._float_walk, self._walk = (
+            OnnxWalk(model, images, [*sum(names, ()), *outputs], threads=threads)
+            for model, names in ((network.model, ends), (quantized, own))
+        )
         self._steps = [step for step in LAYER_STEPS if step in steps]
         self._reports: list[LayerReport] = []
         self._seconds = dict.fromkeys(self._steps, 0.0)
@@ -152,7 +154,7 @@ class _Session:
         moments = measure_moments(
             op, get_weights(graph, op).shape, inputs, output=shown, seed=op.index
         )
-        return build_onnx_layer(self._model, graph, site, moments)
+        return build_onnx_layer(self._model, graph, site, moments=moments)
 
     def _report(self, site: Site, expected: Array, stored: Array, repaired: bool) -> None:
         some = pick_some(expected)

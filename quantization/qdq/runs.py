@@ -53,7 +53,8 @@ def run_part(
     Raises:
         UnsupportedOpError: ONNX Runtime refuses the model.
     """
-    used = {name: given[name] for name in given if name in find_needed(model, given, tensors)}
+    needed = find_needed(model, given, tensors)
+    used = {name: values for name, values in given.items() if name in needed}
     part = _cut(model, {name: values[0] for name, values in used.items()}, tensors)
     session = _open(part, threads)
     count = len(next(iter(given.values())))

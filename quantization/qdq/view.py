@@ -2,8 +2,8 @@
 
 ONNX keeps channels first, weights as (output, input, height, width), and activations apart. Here
 weights are turned, the activation behind a layer belongs to it, as the engine joins them too, and
-feature maps are described with channels last. Tensors keep their indices and
-names, operations the name of their node as ``label``.
+feature maps are described with channels last. Tensors keep their indices and names, operations the
+name of their node as ``label``.
 """
 
 from __future__ import annotations
@@ -169,8 +169,9 @@ def _view_op(
 ) -> Op:
     kind = _find_kind(graph, op)
     attributes = dict(op.attributes)
-    if op.outputs[0] in turned and "axis" in attributes:
-        attributes["axis"] = _TO_FIRST[attributes["axis"] % _IMAGE_RANK]
+    axis = attributes.get("axis", -1 if op.kind is OpKind.SOFTMAX else None)
+    if op.outputs[0] in turned and axis is not None:
+        attributes["axis"] = _TO_FIRST[axis % _IMAGE_RANK]
     if kind is None:
         weighted = op.kind in (*CONVOLUTIONS, OpKind.FULLY_CONNECTED)
         kind = OpKind.OTHER if weighted else op.kind
@@ -212,6 +213,10 @@ def _find_kind(graph: Graph, op: Op) -> OpKind | None:
         return None
     if op.name == "Conv":
         return op.kind
+    if len(op.inputs) > 2 and graph.tensors[op.inputs[2]].size != weights.size // _count_read(
+        op, weights
+    ):
+        return None  # one bias for all outputs
     plain = all(op.attributes.get(name, 1.0) == 1.0 for name in ("alpha", "beta"))
     return OpKind.FULLY_CONNECTED if plain and not op.attributes.get("transpose_a") else None
 
@@ -219,6 +224,11 @@ def _find_kind(graph: Graph, op: Op) -> OpKind | None:
 def _find_form(op: Op, weights: int) -> tuple[Any, ...]:
     """Return what decides how the weights of an operation are turned."""
     return (op.name, op.kind, _stores_rows(op), op.inputs.index(weights))
+
+
+def _count_read(op: Op, weights: Tensor) -> int:
+    """Return how many values a dense layer multiplies for each output."""
+    return weights.shape[1 if _stores_rows(op) else 0]
 
 
 def _stores_rows(op: Op) -> bool:

@@ -33,7 +33,7 @@ class ViewWalk:
         position: Index of the next operation.
     """
 
-    def __init__(self, model: Any, view: View, images: Array, threads: int) -> None:
+    def __init__(self, model: Any, view: View, images: Array, *, threads: int = 1) -> None:
         self.graph: Graph = view.graph
         source = view.graph.inputs[0]
         self.live: dict[int, Array] = {source: view.turn(source, images)}

@@ -28,7 +28,9 @@ class OnnxWalk:
         threads: Of the runtime.
     """
 
-    def __init__(self, model: Any, images: Array, targets: Sequence[str], threads: int) -> None:
+    def __init__(
+        self, model: Any, images: Array, targets: Sequence[str], *, threads: int = 1
+    ) -> None:
         self._model = model
         self._live: dict[str, Array] = {model.graph.input[0].name: images}
         self._targets = list(targets)

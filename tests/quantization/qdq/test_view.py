@@ -120,3 +120,24 @@ def test_weights_go_there_and_back(
     op = Op(0, kind, name, (0, 1), (2,), attributes)
     stored = tiny_onnx.weights(*shape)
     assert np.array_equal(restore_weights(op, turn_weights(op, stored)), stored)
+
+
+def test_one_bias_for_all_outputs_is_none_of_a_layer() -> None:
+    model = tiny_onnx.build_classifier()
+    for tensor in model.graph.initializer:
+        if tensor.name == "b2":
+            tensor.CopyFrom(numpy_helper.from_array(np.float32([0.5]), "b2"))
+    graph = view_onnx(normalize_onnx(model, shown="tiny")).graph
+    assert {op.label for op in find_layers(graph)} == {"stem", "depthwise"}
+
+
+def test_a_region_ends_where_axes_move() -> None:
+    view = view_onnx(normalize_onnx(tiny_onnx.build_detector(), shown="tiny"))
+    names = {view.graph.tensors[t].name for t in view.turned}
+    assert {"x", "relu_0", "boxes_0", "scores_1"} <= names
+    assert not {"image", "flat_boxes_0.t", "flat_boxes_0"} & names
+    for tensor in view.turned:
+        shape = view.graph.tensors[tensor].shape
+        assert view.turn(tensor, np.zeros((2, 1, shape[3], *shape[1:3]))).shape[1:] == shape
+        back = view.restore(tensor, np.zeros((2, *shape)))
+        assert back.shape == (2, 1, shape[3], *shape[1:3])

@@ -18,7 +18,7 @@ def test_a_walk_gives_what_the_network_does(int8_onnx: Path) -> None:
     images = np.random.default_rng(0).uniform(-1, 1, (6, 1, 3, 8, 8)).astype(np.float32)
     expected = run_onnx(model, images, ["r0_QuantizeLinear_Output", "scores"])
     view = view_graph(join_codes(read_onnx_model(model)))
-    walk = ViewWalk(model, view, images, 1)
+    walk = ViewWalk(model, view, images)
 
     walk.advance(1)
     first = walk.try_ops(1)

@@ -38,7 +38,7 @@ def test_what_is_needed_ends_at_what_is_known(model: Any) -> None:
 
 def test_a_walk_keeps_what_is_needed_and_nothing_else(model: Any, images: np.ndarray) -> None:
     (expected,) = run_onnx(model, images, ["scores"])
-    walk = OnnxWalk(model, images, ["image", "r0", "r0", "c1", "scores"], 1)
+    walk = OnnxWalk(model, images, ["image", "r0", "r0", "c1", "scores"])
     walk.read("r0")
     walk.pass_by(("image", "r0"))
     assert walk.known == {"r0"}
@@ -52,7 +52,7 @@ def test_a_walk_keeps_what_is_needed_and_nothing_else(model: Any, images: np.nda
 
 
 def test_a_walk_goes_on_with_what_it_is_given(model: Any, images: np.ndarray) -> None:
-    walk = OnnxWalk(model, images, ["c1", "scores"], 1)
+    walk = OnnxWalk(model, images, ["c1", "scores"])
     silent = np.zeros((5, 1, 4, 4, 4), np.float32)
     walk.keep("c1", silent)
     bias = run_part(model, {"image": images, "f": np.zeros((5, 1, 4), np.float32)}, ["scores"])[0]
@@ -60,7 +60,7 @@ def test_a_walk_goes_on_with_what_it_is_given(model: Any, images: np.ndarray) ->
 
 
 def test_a_target_may_be_the_end_too(model: Any, images: np.ndarray) -> None:
-    walk = OnnxWalk(model, images, ["f", "scores", "scores"], 1)
+    walk = OnnxWalk(model, images, ["f", "scores", "scores"])
     before = walk.read("scores")
     walk.pass_by(("f", "scores"))
     assert walk.read("scores") is before
