@@ -27,7 +27,13 @@ from edgevision.quantization.layers import (
     is_repairable,
 )
 from edgevision.quantization.moments import Activation, measure_moments
-from edgevision.quantization.steps import LAYER_STEPS, Step, StepReport, apply_steps
+from edgevision.quantization.steps import (
+    LAYER_STEPS,
+    Step,
+    StepReport,
+    apply_steps,
+    choose_layer_steps,
+)
 from edgevision.quantization.storage import Stored, store_layer
 from edgevision.quantization.walk import Walk
 from edgevision.runtime.classify import dequantize
@@ -106,7 +112,7 @@ class _Session:
         tensor = quantized.tensors[quantized.inputs[0]]
         self.float_walk = Walk(models[0], images, threads)
         self.walk = Walk(models[1], quantize_images(images, tensor), threads)
-        self._steps = [step for step in LAYER_STEPS if step in steps]
+        self._steps = choose_layer_steps(steps)
         self._stored = Stored()
         self._reports: list[LayerReport] = []
         self._seconds = dict.fromkeys(self._steps, 0.0)

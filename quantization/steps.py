@@ -117,17 +117,24 @@ class StepReport:
         return {"step": self.step, "layers": self.layers, "seconds": round(self.seconds, 3)}
 
 
-def apply_steps(layer: Layer, steps: Sequence[Step], seconds: MutableMapping[Step, float]) -> Layer:
+def choose_layer_steps(steps: Sequence[Step]) -> dict[Step, LayerStep]:
+    """Return those of ``LAYER_STEPS`` that are among some steps, in their order."""
+    return {step: change for step, change in LAYER_STEPS.items() if step in steps}
+
+
+def apply_steps(
+    layer: Layer, steps: Mapping[Step, LayerStep], seconds: MutableMapping[Step, float]
+) -> Layer:
     """Apply steps to one layer, in their order.
 
     Args:
         layer: As the engine made it.
-        steps: Those of ``LAYER_STEPS`` to apply.
+        steps: From ``choose_layer_steps``.
         seconds: Time that each step took; what it takes here is added.
     """
-    for step in steps:
+    for step, change in steps.items():
         start = time.perf_counter()
-        layer = LAYER_STEPS[step](layer)
+        layer = change(layer)
         seconds[step] += time.perf_counter() - start
     return layer
 

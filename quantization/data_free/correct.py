@@ -26,7 +26,7 @@ from edgevision.quantization.layers import (
     is_repairable,
 )
 from edgevision.quantization.moments import Activation, Moments, gather_patches
-from edgevision.quantization.steps import Step, StepReport, apply_steps
+from edgevision.quantization.steps import Step, StepReport, apply_steps, choose_layer_steps
 from edgevision.quantization.storage import Stored, store_layer
 
 Array = np.ndarray[Any, Any]
@@ -58,7 +58,8 @@ def correct_network(
     layers = [find_layers(graph) for graph in graphs]
     alike = [op.kind for op in layers[0]] == [op.kind for op in layers[1]]
     pairs = list(zip(*layers, strict=True)) if alike else []
-    seconds = dict.fromkeys(steps, 0.0)
+    chosen = choose_layer_steps(steps)
+    seconds = dict.fromkeys(chosen, 0.0)
     changed = Counter[Step]()
     stored = Stored()
     for ops in pairs:
@@ -66,9 +67,10 @@ def correct_network(
             continue
         source = get_activations(graphs[0], ops[0])[0].index
         layer = build_layer(graphs, ops, tell_moments(graphs[0], ops[0], spreads[source]))
-        large = layer.weights.shape[2] > _MAX_ROUNDED
-        fitting = [step for step in steps if not (large and step is Step.ROUNDING)]
-        changed.update(fitting)
+        fitting = dict(chosen)
+        if layer.weights.shape[2] > _MAX_ROUNDED:
+            fitting.pop(Step.ROUNDING, None)
+        changed.update(fitting.keys())
         layer = apply_steps(layer, fitting, seconds)
         stored = stored.joined_with(store_layer(graphs[1], layer))
     reports = [StepReport(step=s, layers=changed[s], seconds=t) for s, t in seconds.items()]

@@ -31,7 +31,7 @@ from edgevision.quantization.qdq.engine import run_onnx_engine
 from edgevision.quantization.qdq.network import OnnxNetwork
 from edgevision.quantization.qdq.repair import repair_onnx
 from edgevision.quantization.qdq.runs import run_onnx
-from edgevision.quantization.qdq.source import OnnxSource, check_onnx_options, open_onnx
+from edgevision.quantization.qdq.source import STEPS, OnnxSource, check_onnx_options, open_onnx
 from edgevision.quantization.repair import Repaired
 from edgevision.quantization.request import Request
 from edgevision.quantization.result import QuantizationResult, build_result
@@ -92,7 +92,7 @@ def quantize_model(source: OnnxSource, images: CalibrationImages, options: Optio
     """
     network, review = _measure_ranges(source, images, options)
     kept = images.kept
-    final, changes = prepare_network(network, kept, options.steps)
+    final, changes = prepare_network(network, kept, [s for s in options.steps if s in STEPS])
     scheme, warnings = options.row.scheme, review.warnings
     plain = make_integer(source, network, scheme)
     quantized = make_integer(source, final, scheme) if changes else plain

@@ -26,7 +26,13 @@ from edgevision.quantization.qdq.layers import (
 from edgevision.quantization.qdq.network import OnnxNetwork
 from edgevision.quantization.qdq.walk import OnnxWalk
 from edgevision.quantization.repair import Repaired, measure_distance, pick_some
-from edgevision.quantization.steps import LAYER_STEPS, Step, StepReport, apply_steps
+from edgevision.quantization.steps import (
+    LAYER_STEPS,
+    Step,
+    StepReport,
+    apply_steps,
+    choose_layer_steps,
+)
 from edgevision.runtime.classify import dequantize
 from edgevision.specs import Progress
 
@@ -91,7 +97,7 @@ class _Session:
             OnnxWalk(model, images, [*sum(names, ()), *outputs], threads=threads)
             for model, names in ((network.model, ends), (quantized, own))
         )
-        self._steps = [step for step in LAYER_STEPS if step in steps]
+        self._steps = choose_layer_steps(steps)
         self._reports: list[LayerReport] = []
         self._seconds = dict.fromkeys(self._steps, 0.0)
         self._num_repaired = 0

@@ -20,11 +20,20 @@ from edgevision.quantization.layers import find_layers
 from edgevision.quantization.qdq.engine import normalize_onnx
 from edgevision.quantization.qdq.network import OnnxNetwork, open_network
 from edgevision.quantization.request import Request
-from edgevision.quantization.steps import REWRITES
+from edgevision.quantization.steps import LAYER_STEPS, Step
 from edgevision.specs import RangeMethod, Scheme
 
 SCHEMES = (Scheme.INT8, Scheme.INT8_PER_TENSOR)
 """What ONNX files can become in this version."""
+
+STEPS = (
+    Step.DEAD_CHANNELS,
+    Step.WEIGHT_EQUALIZATION,
+    Step.ACTIVATION_EQUALIZATION,
+    Step.LOGIT_CLIPPING,
+    *LAYER_STEPS,
+)
+"""Steps that work on a network of any format; the others edit a ``.tflite``."""
 
 _INTEGER_OPS = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger")
 
@@ -163,7 +172,7 @@ def check_onnx_options(request: Request) -> None:
         UnsupportedOpError: It is named.
     """
     options = request.options
-    steps = [str(s) for s in options.steps if s in REWRITES] if request.named_steps else []
+    steps = [str(s) for s in options.steps if s not in STEPS] if request.named_steps else []
     wanted = {
         f"scheme={options.row.scheme}": options.row.scheme not in SCHEMES,
         "uint8 inputs and outputs": request.unsigned,
