@@ -23,6 +23,7 @@ Array = np.ndarray[Any, Any]
 
 # Inside the file all names of an ending begin so.
 _PREFIX = "ending_"
+_CLASS_LOGITS = "class_logits"
 # From this version of the standard operations on.
 _AXES_ARE_INPUTS = 18
 
@@ -81,10 +82,13 @@ def append_argmax(model: bytes, axis: int) -> bytes:
 def detach_ending(model: bytes) -> bytes:
     """Take off what ``append_nms`` or ``append_argmax`` put on.
 
+    A sigmoid that it put on stays: the scores are what the file says that they are.
+
     Raises:
         InvalidModelError: The model ends in something else.
     """
     writer = _Writer(model)
+    _keep_sigmoid(writer)
     written = {name for node in writer.graph.node for name in node.output}
     heads = [name for name in (*RAW_HEADS, SCORE_MAP) if name in written]
     own = [node for node in writer.graph.node if node.name.startswith(_PREFIX)]
@@ -97,6 +101,17 @@ def detach_ending(model: bytes) -> bytes:
     for node in own:
         writer.graph.node.remove(node)
     return writer.finish_with(heads)
+
+
+def _keep_sigmoid(writer: _Writer) -> None:
+    """Let the sigmoid of an ending, if it has one, give the class scores of the network."""
+    for node in writer.graph.node:
+        own = node.name.startswith(_PREFIX) and node.op_type == "Sigmoid"
+        if own and node.input[0] == CLASS_SCORES:
+            result = node.output[0]
+            writer.rename_output(CLASS_SCORES, _CLASS_LOGITS)
+            writer.rename_output(result, CLASS_SCORES)
+            node.name = f"{CLASS_SCORES}_sigmoid"  # the node before it may have that name
 
 
 def extract_nms(model: bytes) -> bytes:

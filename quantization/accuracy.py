@@ -33,6 +33,18 @@ class Accuracy:
         """Percentage points that were lost; below 0 where the quantized file is better."""
         return 100 * (self.float_value - self.quantized_value)
 
+    def describe(self) -> str:
+        """Write both figures for people.
+
+        >>> Accuracy(float_value=0.75, quantized_value=0.7, samples=20).describe()
+        'top-1 float 75.00 %, quantized 70.00 %, drop 5.00 points, 20 images'
+        """
+        return (
+            f"{METRIC_NAMES[self.metric]} float {100 * self.float_value:.2f} %, quantized "
+            f"{100 * self.quantized_value:.2f} %, drop {self.drop:.2f} points, "
+            f"{self.samples} images"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         return {

@@ -32,7 +32,7 @@ from edgevision.quantization.layer_pairs import (
     scale_pair,
 )
 from edgevision.quantization.layers import get_weights
-from edgevision.quantization.network import Network
+from edgevision.quantization.network import N
 from edgevision.quantization.rewrites.editing import follow_factor
 
 Array = np.ndarray[Any, Any]
@@ -42,7 +42,7 @@ _MAX_FACTOR = 3.0
 _TRIED = (1.5, 2.0, 2.5, _MAX_FACTOR)
 
 
-def equalize_activations(network: Network, _images: Array) -> tuple[Network, int]:
+def equalize_activations(network: N, _images: Array) -> tuple[N, int]:
     """Scale channels between layers so that they share their tensor's range evenly.
 
     Args:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.contract import Preprocessing
+from edgevision.contract import Contract, Preprocessing
 from edgevision.graph.graph import Graph
 from edgevision.quantization.calibrate import Calibration, name_tensor
 from edgevision.quantization.images import CalibrationImages
 from edgevision.quantization.layers import find_layers
-from edgevision.quantization.network import Network
+from edgevision.quantization.network import FloatNetwork
 from edgevision.quantization.normalization import find_wrong_scale
 from edgevision.quantization.similarity import count_near_duplicates
 
@@ -91,7 +91,7 @@ class CalibrationReport:
 
 
 def review_calibration(
-    network: Network,
+    network: FloatNetwork,
     images: CalibrationImages,
     calibration: Calibration,
     preprocessing: Preprocessing,
@@ -119,6 +119,17 @@ def review_calibration(
     )
     wrong = find_wrong_scale(network, images.kept, preprocessing) if images.has_contrast else None
     return _add_warnings(report, images, wrong)
+
+
+def warn_of_source(contract: Contract, images: CalibrationImages | None) -> list[str]:
+    """Say what was assumed of a file, and which images were left out."""
+    found = []
+    if contract.assumed:
+        names = ", ".join(name.rpartition(".")[2] for name in contract.assumed)
+        found.append(f"the file does not state its {names}: assumed the usual values")
+    if images is not None and images.skipped:
+        found.append(f"left out {len(images.skipped)} broken calibration images")
+    return found
 
 
 def warn_of_few_images(count: int) -> list[str]:

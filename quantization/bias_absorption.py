@@ -27,7 +27,7 @@ from edgevision.quantization.layer_pairs import (
     push_values,
 )
 from edgevision.quantization.layers import REPAIRABLE, get_bias, get_weights
-from edgevision.quantization.network import Network
+from edgevision.quantization.network import N
 
 Array = np.ndarray[Any, Any]
 
@@ -38,7 +38,7 @@ _MARGIN = 0.1
 _WORTH = 0.95
 
 
-def absorb_biases(network: Network, _images: Array) -> tuple[Network, int]:
+def absorb_biases(network: N, _images: Array) -> tuple[N, int]:
     """Move what channels never fall below into the biases behind them.
 
     Args:

@@ -122,7 +122,7 @@ def calibrate(
 
     history = list(map_ahead(observe, chain([first], copies), threads=len(parts)))
     ranges = _merge_ranges([found for part in parts if (found := part.find_ranges())])
-    _check_finite(graph, ranges)
+    check_finite(graph, ranges)
     shown = np.array(history, np.float32)
     return Calibration(ranges=ranges, lows=shown[:, :, 0], highs=shown[:, :, 1])
 
@@ -238,7 +238,12 @@ def _merge_ranges(parts: list[dict[int, ChannelRange]]) -> dict[int, ChannelRang
     return merged
 
 
-def _check_finite(graph: Graph, ranges: Ranges) -> None:
+def check_finite(graph: Graph, ranges: Ranges) -> None:
+    """Refuse ranges that are none.
+
+    Raises:
+        CalibrationError: An activation is NaN or infinite; its layer is named.
+    """
     for index, seen in ranges.items():
         if not (_is_finite(seen.low) and _is_finite(seen.high)):
             raise CalibrationError(

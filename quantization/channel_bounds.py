@@ -142,7 +142,7 @@ def _list_spans(op: Op, size: int, narrow: bool) -> list[slice]:
         size: Of the kernel along the axis.
         narrow: Whether the kernel can reach over both edges at once.
     """
-    if op.attributes["padding"] != "same":
+    if op.attributes["padding"] == "valid":
         return [slice(0, size)]
     starts, stops = range(size // 2 + 1), range(size - size // 2, size + 1)
     return [

@@ -23,7 +23,7 @@ from edgevision.quantization.channel_bounds import (
 )
 from edgevision.quantization.layer_pairs import is_padded, push_values
 from edgevision.quantization.layers import get_bias, get_weights
-from edgevision.quantization.network import Network
+from edgevision.quantization.network import N
 
 Array = np.ndarray[Any, Any]
 
@@ -31,7 +31,7 @@ Array = np.ndarray[Any, Any]
 _SAME = 1e-6
 
 
-def remove_dead_channels(network: Network, _images: Array) -> tuple[Network, int]:
+def remove_dead_channels(network: N, _images: Array) -> tuple[N, int]:
     """Take dead channels out of the weights around them.
 
     Args:

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgevision.graph.graph import Graph, Op
 from edgevision.quantization.layers import get_activations, get_weights
+from edgevision.specs import Quantization
 
 Array = np.ndarray[Any, Any]
 
@@ -22,7 +23,7 @@ class LayerReport:
     Attributes:
         index: Index of the operation in the float network.
         name: Name of its output.
-        op: TFLite name of the operation.
+        op: Name of the operation in its format.
         sqnr_db: Signal-to-noise ratio of its output with everything before it quantized too;
             ``None`` where the output is always zero, or equal to the last bit.
         weight_range: Smallest and largest float weight.
@@ -71,29 +72,31 @@ class OutputReport:
         return {"name": self.name, "sqnr_db": self.sqnr_db}
 
 
-def describe_layer(
-    graphs: tuple[Graph, Graph],
-    ops: tuple[Op, Op],
+def compare_layer(
+    graph: Graph,
+    op: Op,
     outputs: tuple[Array, Array],
     *,
+    output: tuple[str, Quantization | None],
     repaired: bool,
 ) -> LayerReport:
     """Compare one layer of the float and of the quantized network.
 
     Args:
-        graphs: Both networks.
-        ops: The layer in both.
+        graph: The float network.
+        op: The layer.
         outputs: Its real outputs in both, equal shapes.
+        output: How the quantized network stores them: type, and scale of integers.
         repaired: Whether a repair was kept.
     """
     expected, actual = outputs
-    weights = get_weights(graphs[0], ops[0]).data
-    low, high = _find_range(graphs[1], ops[1], actual)
+    weights = get_weights(graph, op).data
+    low, high = _find_range(*output, actual)
     beyond = (expected < low) | (expected > high)
     return LayerReport(
-        index=ops[0].index,
-        name=get_activations(graphs[0], ops[0])[1].name.partition(";")[0],
-        op=ops[0].name,
+        index=op.index,
+        name=get_activations(graph, op)[1].name.partition(";")[0],
+        op=op.name,
         sqnr_db=measure_sqnr_db(expected, actual),
         weight_range=(0.0, 0.0) if weights is None else _bound(weights),
         output_range=(low, high),
@@ -158,12 +161,13 @@ def measure_total_sqnr_db(expected: Sequence[Array], actual: Sequence[Array]) ->
     return round(-10 * math.log10(error), 2) if error > 0 else None
 
 
-def _find_range(graph: Graph, op: Op, values: Array) -> tuple[float, float]:
-    tensor = get_activations(graph, op)[1]
-    if tensor.quantization is None:
+def _find_range(
+    dtype: str, quantization: Quantization | None, values: Array
+) -> tuple[float, float]:
+    if quantization is None:
         return _bound(values)
-    info = np.iinfo(tensor.dtype)
-    scale, zero = tensor.quantization.scales[0], tensor.quantization.zero_points[0]
+    info = np.iinfo(dtype)
+    scale, zero = quantization.scales[0], quantization.zero_points[0]
     # Half a step beyond either end still rounds to it.
     return (info.min - 0.5 - zero) * scale, (info.max + 0.5 - zero) * scale
 

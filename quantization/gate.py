@@ -91,11 +91,7 @@ def check_drop(accuracy: Accuracy, max_drop: float) -> None:
     raise QualityGateError(
         f"quantization lost more than {max_drop:g} points of {METRIC_NAMES[accuracy.metric]}, so "
         "no file was written",
-        received=(
-            f"float {100 * accuracy.float_value:.2f} %, quantized "
-            f"{100 * accuracy.quantized_value:.2f} %, drop {accuracy.drop:.2f} points, "
-            f"{accuracy.samples} images"
-        ),
+        received=accuracy.describe(),
         remedy="give more typical calibration images, or try --scheme int16x8",
     )
 

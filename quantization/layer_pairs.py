@@ -107,7 +107,7 @@ def is_padded(op: Op, weights: Tensor) -> bool:
     """Whether a layer may see zeros beside the image; dense ones never do."""
     return (
         op.kind in CONVOLUTIONS
-        and op.attributes["padding"] == "same"
+        and op.attributes["padding"] != "valid"
         and max(weights.shape[1:3]) > 1
     )
 

@@ -81,7 +81,7 @@ def get_bias(graph: Graph, op: Op) -> Tensor | None:
 
 def get_activations(graph: Graph, op: Op) -> tuple[Tensor, Tensor]:
     """Return what a layer reads and writes."""
-    position = 2 if op.kind is OpKind.TRANSPOSE_CONV_2D else 0
+    position = 2 if op.name == "TRANSPOSE_CONV" else 0
     return graph.tensors[op.inputs[position]], graph.tensors[op.outputs[0]]
 
 

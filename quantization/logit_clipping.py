@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from edgevision.graph.flatbuffer import extract_outputs
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
 from edgevision.metrics.classification import softmax
-from edgevision.quantization.answers import run_network
 from edgevision.quantization.calibrate import ChannelRange
-from edgevision.quantization.network import Network
+from edgevision.quantization.network import N
 
 Array = np.ndarray[Any, Any]
 
@@ -28,7 +26,7 @@ _CODES = 255
 _MIN_IMAGES = 8
 
 
-def clip_logits(network: Network, images: Array) -> tuple[Network, int]:
+def clip_logits(network: N, images: Array) -> tuple[N, int]:
     """Narrow the ranges of what softmax operations read.
 
     Args:
@@ -44,7 +42,7 @@ def clip_logits(network: Network, images: Array) -> tuple[Network, int]:
         return network, 0
     changed = 0
     for chain in find_logits(network.graph):
-        (logits,) = run_network(extract_outputs(network.model, [chain[0]]), images)
+        (logits,) = network.run(images, chain[:1])
         logits = logits.reshape(-1, logits.shape[-1])
         low = choose_low(logits, *network.ranges[chain[0]].bounds())
         for tensor in chain:
@@ -56,7 +54,8 @@ def clip_logits(network: Network, images: Array) -> tuple[Network, int]:
 
 def find_logits(graph: Graph) -> list[tuple[int, ...]]:
     """List what softmax operations alone read: the tensor, then those it was reshaped from."""
-    chains = (_follow_up(graph, op) for op in graph.ops if op.kind is OpKind.SOFTMAX)
+    found = (op for op in graph.ops if op.kind is OpKind.SOFTMAX and _is_along_last(graph, op))
+    chains = (_follow_up(graph, op) for op in found)
     return [chain for chain in chains if all(_has_one_reader(graph, t) for t in chain)]
 
 
@@ -85,6 +84,12 @@ def _follow_up(graph: Graph, op: Op) -> tuple[int, ...]:
         chain.append(graph.ops[producer].inputs[0])
         producer = graph.producers.get(chain[-1])
     return tuple(chain)
+
+
+def _is_along_last(graph: Graph, op: Op) -> bool:
+    """Whether a softmax is one over the last axis: in ONNX it may be over another."""
+    rank = len(graph.tensors[op.inputs[0]].shape)
+    return op.name.upper() == "SOFTMAX" and op.attributes.get("axis", -1) in (-1, rank - 1)
 
 
 def _has_one_reader(graph: Graph, tensor: int) -> bool:

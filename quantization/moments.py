@@ -186,7 +186,7 @@ def _take(
 
 
 def _find_padding(op: Op, axis: int, kernel: int, *, sizes: tuple[int, int]) -> int:
-    """Return the padding before the image along one axis, as TFLite computes it.
+    """Return the padding before the image along one axis: stated, or as TFLite computes it.
 
     Args:
         op: The layer.
@@ -195,8 +195,9 @@ def _find_padding(op: Op, axis: int, kernel: int, *, sizes: tuple[int, int]) -> 
         sizes: Of the input and of the output along it.
     """
     size, output_size = sizes
-    if op.attributes["padding"] != "same":
-        return 0
+    padding = op.attributes["padding"]
+    if padding != "same":
+        return 0 if padding == "valid" else int(padding[2 * axis])
     reach = (kernel - 1) * op.attributes["dilations"][axis] + 1
     covered: int = (output_size - 1) * op.attributes["strides"][axis] + reach
     return max(covered - size, 0) // 2

@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 
 from edgevision.contract import Preprocessing
-from edgevision.graph.flatbuffer import extract_outputs
 from edgevision.graph.graph import Op
 from edgevision.graph.ops import OpKind
 from edgevision.metrics.classification import softmax
-from edgevision.quantization.answers import run_network
 from edgevision.quantization.layers import find_layers, get_activations, get_bias, get_weights
 from edgevision.quantization.moments import Activation, gather_patches, group_weights
-from edgevision.quantization.network import Network
+from edgevision.quantization.network import FloatNetwork
 
 Array = np.ndarray[Any, Any]
 
@@ -43,7 +41,9 @@ _CENTRE = 127.5
 _TINY = float(np.finfo(np.float32).tiny)
 
 
-def find_wrong_scale(network: Network, images: Array, preprocessing: Preprocessing) -> str | None:
+def find_wrong_scale(
+    network: FloatNetwork, images: Array, preprocessing: Preprocessing
+) -> str | None:
     """Say in a sentence that inputs look much too large or too small for the network.
 
     Args:
@@ -79,7 +79,7 @@ def _describe(how: str, preprocessing: Preprocessing) -> str:
     )
 
 
-def _measure_first_layer(network: Network, images: Array) -> tuple[float, float, bool] | None:
+def _measure_first_layer(network: FloatNetwork, images: Array) -> tuple[float, float, bool] | None:
     """Return bias ÷ spread, the share of outputs beyond 6, and whether 6 is where they end."""
     op = find_layers(network.graph)[0]
     weights, bias = get_weights(network.graph, op), get_bias(network.graph, op)
@@ -99,12 +99,10 @@ def _measure_first_layer(network: Network, images: Array) -> tuple[float, float,
     return float(np.median(biases / spread[used])), float(beyond), has_ceiling
 
 
-def _multiply(network: Network, op: Op, images: Array, weights: Array) -> Array:
+def _multiply(network: FloatNetwork, op: Op, images: Array, weights: Array) -> Array:
     """Return (rows, channels) what the first layer makes of sampled patches, without the bias."""
     source, output = get_activations(network.graph, op)
-    values = images
-    if source.index not in network.graph.inputs:  # a layer before it normalizes
-        (values,) = run_network(extract_outputs(network.model, [source.index]), images)
+    (values,) = network.run(images, [source.index])  # a layer before it may normalize
     shape = (len(images), *output.shape[1:])
     patches = gather_patches(
         op, weights.shape, Activation(values=values[:, 0]), output_shape=shape, seed=0
@@ -113,7 +111,7 @@ def _multiply(network: Network, op: Op, images: Array, weights: Array) -> Array:
     return np.concatenate(list(products), axis=1)
 
 
-def _is_sure_of_less(network: Network, images: Array, smaller: Array) -> bool:
+def _is_sure_of_less(network: FloatNetwork, images: Array, smaller: Array) -> bool:
     """Whether a classifier is sure of everything, and still is when inputs lie in [-1, 1].
 
     A network without batch normalization may have small biases, and then needs large inputs: of
@@ -123,9 +121,9 @@ def _is_sure_of_less(network: Network, images: Array, smaller: Array) -> bool:
     return before > _SURE and after > _STILL_SURE
 
 
-def _measure_confidence(network: Network, images: Array) -> float:
+def _measure_confidence(network: FloatNetwork, images: Array) -> float:
     """Return the mean best probability, 0 where all classes are alike; 0 for other networks."""
-    answers = run_network(network.model, images)[0].astype(np.float64)
+    answers = network.run(images, network.graph.outputs[:1])[0].astype(np.float64)
     scores = answers.reshape(len(images), -1)
     if len(network.graph.outputs) != 1 or answers.ndim > 3 or scores.shape[1] < 2:
         return 0.0
@@ -134,15 +132,15 @@ def _measure_confidence(network: Network, images: Array) -> float:
     return (best - 1 / scores.shape[1]) / (1 - 1 / scores.shape[1])
 
 
-def _varies_more_with(network: Network, images: Array, larger: Array) -> bool:
+def _varies_more_with(network: FloatNetwork, images: Array, larger: Array) -> bool:
     """Whether answers hardly vary between images, and do when inputs are raw pixels."""
     before, after = (_measure_variation(network, values) for values in (images, larger))
     return before < _LEAST_VARIATION < after
 
 
-def _measure_variation(network: Network, images: Array) -> float:
+def _measure_variation(network: FloatNetwork, images: Array) -> float:
     """Return the median over output values of range ÷ largest, 0 to 2."""
-    answers = run_network(_cut_before_softmax(network), images)
+    answers = network.run(images, _find_logits(network))
     ratios = []
     for values in answers:
         flat = values.reshape(len(images), -1)
@@ -151,8 +149,7 @@ def _measure_variation(network: Network, images: Array) -> float:
     return float(np.median(np.concatenate(ratios)))
 
 
-def _cut_before_softmax(network: Network) -> bytes:
+def _find_logits(network: FloatNetwork) -> tuple[int, ...]:
+    """Return the outputs, or what goes into the softmax at the end."""
     last = network.graph.ops[-1]
-    if last.kind is OpKind.SOFTMAX:
-        return extract_outputs(network.model, [last.inputs[0]])
-    return network.model
+    return last.inputs[:1] if last.kind is OpKind.SOFTMAX else network.graph.outputs

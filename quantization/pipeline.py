@@ -32,7 +32,7 @@ from edgevision.quantization.engine import load_engine, run_engine
 from edgevision.quantization.gates import raise_floors
 from edgevision.quantization.images import CalibrationImages
 from edgevision.quantization.islands import Island
-from edgevision.quantization.network import Network
+from edgevision.quantization.network import N, Network
 from edgevision.quantization.ranges.narrow import RangeReport, narrow_ranges
 from edgevision.quantization.repair import Repaired, repair_network
 from edgevision.quantization.rewrites.equivalence import is_equivalent
@@ -50,7 +50,9 @@ _NOT_EQUIVALENT = (
     "the rewritten network does not give the float model's answers on the calibration images, so "
     "that it was quantized as it is: please report the model"
 )
-_NOTHING_GAINED = "the repairs brought nothing on the calibration images and were left out"
+
+NOTHING_GAINED = "the repairs brought nothing on the calibration images and were left out"
+"""What is said where plain quantization was as good."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +212,7 @@ def build_model(prepared: Prepared, island: Island | None = None) -> Quantized:
         network, ranges = prepared.network, replace(ranges, narrowed=0)
         repaired = repair_network((network.model, plain), kept, steps=(), threads=options.threads)
         reports = tuple(r for r in prepared.reports if r.step in REWRITES)
-        warnings = (*warnings, _NOTHING_GAINED)
+        warnings = (*warnings, NOTHING_GAINED)
     return replace(
         _describe(source, network, repaired),
         repairs=reports,
@@ -258,9 +260,7 @@ def rewrite_network(source: FloatModel, options: Options) -> tuple[Network, list
     return network, reports
 
 
-def prepare_network(
-    network: Network, images: Array, steps: Sequence[Step]
-) -> tuple[Network, list[StepReport]]:
+def prepare_network(network: N, images: Array, steps: Sequence[Step]) -> tuple[N, list[StepReport]]:
     """Apply the steps that change the float network or its ranges before the engine runs.
 
     Args:
@@ -316,11 +316,11 @@ def _narrow(
 
 
 def _apply(
-    step: Step, change: Callable[..., tuple[Network, int]], *arguments: Any
-) -> tuple[Network, list[StepReport]]:
+    step: Step, change: Callable[..., tuple[N, int]], network: N, *more: Any
+) -> tuple[N, list[StepReport]]:
     """Apply a step; a report where it changed something."""
     start = time.perf_counter()
-    network, changed = change(*arguments)
+    network, changed = change(network, *more)
     seconds = time.perf_counter() - start
     return network, [StepReport(step=step, layers=changed, seconds=seconds)] if changed else []
 
@@ -339,20 +339,30 @@ def _describe(source: FloatModel, network: Network, repaired: Repaired) -> Quant
     )
 
 
-def _is_worse(prepared: Prepared, repaired: Repaired, plain: bytes) -> bool:
-    """Whether the repairs as a whole made the answers worse than the plain model's.
+def is_worse(
+    repaired: Repaired, plain: Sequence[Array], compare: Callable[[Sequence[Array]], float | None]
+) -> bool:
+    """Tell whether the repairs as a whole made the answers worse than the plain model's.
 
     Noise alone does not tell: a network may come closer on average and still answer otherwise.
+
+    Args:
+        repaired: What the float and the repaired network answer.
+        plain: (N, *shape) of each output of the plain one.
+        compare: Gives the share of the float network's answers that outputs keep, where it can.
     """
-    source, kept = prepared.source, prepared.kept
-    answers = run_network(plain, kept, threads=prepared.options.threads)
-    expected, outputs = repaired.expected, repaired.outputs
-    if measure_error(expected, outputs) > measure_error(expected, answers):
+    if measure_error(repaired.expected, repaired.outputs) > measure_error(repaired.expected, plain):
         return True
-    before, after = (
-        measure_agreement(
-            source.contract, source.graph, (expected, side), anchors=source.body.anchors
-        )
-        for side in (answers, outputs)
-    )
+    before, after = compare(plain), compare(repaired.outputs)
     return before is not None and after is not None and after < before - _AGREEMENT_SLACK
+
+
+def _is_worse(prepared: Prepared, repaired: Repaired, plain: bytes) -> bool:
+    source = prepared.source
+    answers = run_network(plain, prepared.kept, threads=prepared.options.threads)
+
+    def compare(outputs: Sequence[Array]) -> float | None:
+        pair = (repaired.expected, outputs)
+        return measure_agreement(source.contract, source.graph, pair, anchors=source.body.anchors)
+
+    return is_worse(repaired, answers, compare)

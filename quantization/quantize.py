@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgevision.errors import CalibrationError, InvalidConfigError
-from edgevision.graph.contracts import attach_contract
-from edgevision.outputs import atomic_path
-from edgevision.quantization.accuracy import Accuracy
-from edgevision.quantization.agreement import check_collapse
+from edgevision.errors import InvalidConfigError
 from edgevision.quantization.cache import find_cache_folder
-from edgevision.quantization.data_free.pipeline import (
-    choose_steps_without_images,
-    quantize_without_images,
-)
-from edgevision.quantization.diagnosis.diagnosis import Diagnosis, diagnose_networks
-from edgevision.quantization.edgetpu import check_edgetpu
-from edgevision.quantization.gate import AccuracyMeter, EvalData, check_drop
-from edgevision.quantization.images import CalibrationImages, open_images
-from edgevision.quantization.pipeline import Options, Quantized, prepare_model, quantize_model
-from edgevision.quantization.qdq.pipeline import (
-    check_onnx_options,
-    open_onnx,
-    quantize_onnx,
-)
+from edgevision.quantization.data_free.pipeline import choose_steps_without_images
+from edgevision.quantization.gate import EvalData
+from edgevision.quantization.pipeline import Options
+from edgevision.quantization.qdq.pipeline import quantize_onnx
+from edgevision.quantization.quantize_tflite import quantize_tflite
 from edgevision.quantization.ranges.narrow import choose_method
+from edgevision.quantization.request import Request
 from edgevision.quantization.result import QuantizationResult
 from edgevision.quantization.schemes import SCHEMES
-from edgevision.quantization.search import Found, search_target
-from edgevision.quantization.source import FloatModel, check_output, open_source
-from edgevision.quantization.steps import Step, choose_steps
+from edgevision.quantization.source import check_output
+from edgevision.quantization.steps import Step, choose_steps, names_wanted
 from edgevision.quantization.target import Target
-from edgevision.quantization.unsigned import check_unsigned, make_unsigned
+from edgevision.quantization.unsigned import check_unsigned
 from edgevision.specs import Lift, Progress, RangeMethod, Scheme, parse_choice
 from edgevision.threads import resolve_threads
 
@@ -73,8 +58,8 @@ def quantize(
 
     Args:
         model: The float file: one float32 image as input, static shapes, batch 1. An ``.onnx``
-            (classifier or segmenter) gives a QDQ ``.onnx`` with float inputs and outputs, for
-            ``int8`` and ``int8-per-tensor``, with the steps of layers.
+            gives a QDQ ``.onnx`` with float inputs and outputs, for ``int8`` and
+            ``int8-per-tensor``, with all steps but the rewrites.
         output: The file to write; an existing one stays untouched on failure.
         calibration: Folder of typical images, labels not needed; optional for ``dynamic`` and
             ``float16``, which then measure nothing.
@@ -128,7 +113,6 @@ def quantize(
         OutputError: The output can not be written.
         BackendUnavailableError: ai-edge-quantizer is not installed.
     """
-    start = time.perf_counter()
     row = SCHEMES[parse_choice(Scheme, scheme, "scheme")]
     check_unsigned(row, wanted=unsigned)
     target = Target(
@@ -138,9 +122,10 @@ def quantize(
         lift=parse_choice(Lift, lift, "lift"),
     )
     target.check(row, has_labels=eval_data is not None, has_images=calibration is not None)
+    choose = choose_steps if batch_norm is None else choose_steps_without_images
     options = Options(
         row=row,
-        steps=_choose_steps(row.scheme, steps, without_images=batch_norm is not None),
+        steps=choose(row.scheme, steps),
         rounding_seconds=rounding_seconds,
         ranges=choose_method(row, ranges),
         batch_norm=None if batch_norm is None else Path(batch_norm),
@@ -159,96 +144,22 @@ def quantize(
             threads=threads,
             progress=progress,
         )
-    if Path(model).suffix.lower() == ".onnx":
-        check_onnx_options(options, steps, target=target, unsigned=unsigned, diagnose=diagnose)
-        onnx_source = open_onnx(Path(model), contract)
-        if calibration is None:
-            raise _miss_images(row.scheme)
-        photos = open_images(
-            onnx_source.contract,
-            onnx_source.graph,
-            calibration,
-            limit=limit,
-            skip_broken=skip_broken,
-        )
-        return quantize_onnx(
-            onnx_source, Path(output), photos, options=options, target=target, data=data
-        )
-    source = open_source(model, contract)
-    images = _open_images(source, calibration, options, limit=limit, skip_broken=skip_broken)
-    meter = None if data is None else AccuracyMeter(source.path, data)
-    packer = _Packer(source=source, unsigned=unsigned, meter=meter)
-    found = _make(source, images, options, target=target, packer=packer)
-    quantized, accuracy = found.quantized, found.accuracy
-    if min_agreement is None:
-        check_collapse(source.contract.task, quantized.agreement)
-    diagnosis = _diagnose(quantized, images, options) if diagnose else None
-    packed = packer.pack(quantized)
-    placement = check_edgetpu(packed) if row.scheme is Scheme.EDGETPU else ()
-    with atomic_path(output) as place:
-        place.write_bytes(packed)
-    return QuantizationResult(
+    request = Request(
+        model=Path(model),
         output=Path(output),
-        scheme=options.row.scheme,
-        seconds=time.perf_counter() - start,
-        sqnr_db=quantized.sqnr_db,
-        outputs=quantized.outputs,
-        agreement=quantized.agreement,
-        layers=quantized.layers,
-        repairs=quantized.repairs,
-        ranges=quantized.ranges,
-        calibration=quantized.calibration,
-        warnings=(
-            *_warn_of_source(source, images),
-            *quantized.warnings,
-            *placement,
-        ),
-        num_images=images.num_used if images else 0,
-        skipped=tuple(images.skipped) if images else (),
-        accuracy=accuracy,
-        search=found.report,
-        diagnosis=diagnosis,
+        options=options,
+        named_steps=names_wanted(steps),
+        target=target,
+        calibration=calibration,
+        limit=limit,
+        skip_broken=skip_broken,
+        data=data,
+        contract=contract,
+        unsigned=unsigned,
+        diagnose=diagnose,
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Packer:
-    """Makes files of quantized networks, and measures them."""
-
-    source: FloatModel
-    unsigned: bool
-    meter: AccuracyMeter | None
-
-    def pack(self, quantized: Quantized) -> bytes:
-        """Return the whole file, with ending and contract."""
-        data = self.source.finish(quantized.model)
-        return attach_contract(make_unsigned(data) if self.unsigned else data, self.source.contract)
-
-    def measure(self, quantized: Quantized) -> Accuracy | None:
-        """Return the accuracy on labelled images, where there are any."""
-        return self.meter.measure(self.pack(quantized)) if self.meter else None
-
-
-def _make(
-    source: FloatModel,
-    images: CalibrationImages | None,
-    options: Options,
-    *,
-    target: Target,
-    packer: _Packer,
-) -> Found:
-    """Quantize, and search where a target is set."""
-    if images is not None and target.is_set:
-        prepared = prepare_model(source, images, options)
-        return search_target(prepared, target, packer.measure, keeps_outputs=packer.unsigned)
-    if options.batch_norm is None:
-        quantized = quantize_model(source, images, options)
-    else:
-        quantized = quantize_without_images(source, options.batch_norm, options)
-    accuracy = packer.measure(quantized)
-    if accuracy is not None and target.max_drop is not None:
-        check_drop(accuracy, target.max_drop)
-    return Found(quantized=quantized, accuracy=accuracy, report=None)
+    make = quantize_onnx if request.model.suffix.lower() == ".onnx" else quantize_tflite
+    return make(request)
 
 
 def _check_rounding_time(options: Options, *, has_images: bool) -> None:
@@ -266,83 +177,3 @@ def _check_rounding_time(options: Options, *, has_images: bool) -> None:
             remedy="give --calibration, a scheme with integer weights, and let --steps hold "
             "rounding; or leave it out",
         )
-
-
-def _choose_steps(
-    scheme: Scheme, names: Sequence[str] | None, *, without_images: bool
-) -> tuple[Step, ...]:
-    choose = choose_steps_without_images if without_images else choose_steps
-    return choose(scheme, names)
-
-
-def _miss_images(scheme: Scheme) -> CalibrationError:
-    return CalibrationError(
-        f"{scheme} needs calibration images",
-        remedy="name a folder of typical photos with --calibration",
-    )
-
-
-def _open_images(
-    source: FloatModel,
-    calibration: str | Path | None,
-    options: Options,
-    *,
-    limit: int | None,
-    skip_broken: bool,
-) -> CalibrationImages | None:
-    if options.batch_norm is not None:
-        _check_needs_no_images(calibration, options.ranges)
-        return None
-    if calibration is None:
-        if options.row.needs_ranges:
-            raise CalibrationError(
-                f"{options.row.scheme} needs calibration images",
-                remedy="name a folder of typical photos with --calibration, or the Keras model "
-                "with --batch-norm",
-            )
-        return None
-    return open_images(
-        source.contract, source.graph, calibration, limit=limit, skip_broken=skip_broken
-    )
-
-
-def _check_needs_no_images(calibration: str | Path | None, ranges: RangeMethod) -> None:
-    if calibration is not None:
-        raise InvalidConfigError(
-            "ranges come from images or from batch normalization, not from both",
-            received=f"calibration={calibration}",
-            remedy="leave one of them out",
-        )
-    if ranges is not RangeMethod.MINMAX:
-        raise InvalidConfigError(
-            "how ranges are chosen is for images",
-            received=f"ranges={ranges}",
-            remedy="leave it out",
-        )
-
-
-def _diagnose(
-    quantized: Quantized, images: CalibrationImages | None, options: Options
-) -> Diagnosis:
-    """Measure every layer against the float network that was quantized at last."""
-    if images is None:
-        raise CalibrationError(
-            "a diagnosis needs calibration images",
-            remedy="name a folder of typical photos with --calibration",
-        )
-    return diagnose_networks(
-        (quantized.reference, quantized.model),
-        images.kept,
-        threads=options.threads,
-        progress=options.progress,
-    )
-
-
-def _warn_of_source(source: FloatModel, images: CalibrationImages | None) -> list[str]:
-    found = []
-    if source.contract.assumed:
-        names = ", ".join(name.rpartition(".")[2] for name in source.contract.assumed)
-        found.append(f"the file does not state its {names}: assumed the usual values")
-    if images is not None and images.skipped:
-        found.append(f"left out {len(images.skipped)} broken calibration images")
-    return found

@@ -7,7 +7,6 @@ network's; otherwise it stays as the engine made it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from edgevision.graph.graph import Op
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.answers import quantize_images
 from edgevision.quantization.blas import use_single_thread
-from edgevision.quantization.diagnose import LayerReport, describe_layer
+from edgevision.quantization.diagnose import LayerReport, compare_layer
 from edgevision.quantization.gates import clip_unread, find_floors
 from edgevision.quantization.layers import (
     Layer,
@@ -29,7 +28,14 @@ from edgevision.quantization.layers import (
     is_repairable,
 )
 from edgevision.quantization.moments import Activation, measure_moments
-from edgevision.quantization.steps import LAYER_STEPS, Step, StepReport, time_layer_steps
+from edgevision.quantization.steps import (
+    LAYER_STEPS,
+    Step,
+    StepReport,
+    apply_steps,
+    choose_layer_steps,
+    time_layer_steps,
+)
 from edgevision.quantization.storage import Stored, store_layer
 from edgevision.quantization.walk import Walk
 from edgevision.runtime.classify import dequantize
@@ -46,7 +52,7 @@ class Repaired:
     """A repaired network, and what was seen on the way.
 
     Attributes:
-        model: Bytes of the quantized ``.tflite``.
+        model: Bytes of the quantized file.
         layers: How each layer came out.
         steps: What each step did.
         expected: (N, …) float32 for each output of the float network.
@@ -112,8 +118,7 @@ class _Session:
         self.float_walk = Walk(models[0], images, threads)
         self.walk = Walk(models[1], quantize_images(images, tensor), threads)
         self._floors = find_floors(self.float_walk.graph)
-        self._steps = [step for step in LAYER_STEPS if step in steps]
-        self._functions = LAYER_STEPS
+        self._steps = choose_layer_steps(steps)
         self._stored = Stored()
         self._reports: list[LayerReport] = []
         self._seconds = dict.fromkeys(self._steps, 0.0)
@@ -123,7 +128,7 @@ class _Session:
         """Let rounding of these layers of the quantized network take some time together."""
         graph = self.walk.graph
         sizes = [get_weights(graph, op).size for op in ops if is_repairable(graph, op)]
-        self._functions = time_layer_steps(seconds, num_weights=sum(sizes))
+        self._steps = time_layer_steps(self._steps, seconds, num_weights=sum(sizes))
 
     def visit(self, ops: tuple[Op, Op]) -> None:
         """Run up to a layer, repair it, and run it."""
@@ -158,19 +163,15 @@ class _Session:
     def _repair(self, ops: tuple[Op, Op], expected: Array) -> tuple[dict[int, Array], bool]:
         """Apply the steps to a layer; return its outputs and whether the repair was kept."""
         graph = self.walk.graph
-        layer = self._describe(ops, expected)
-        for name in self._steps:
-            start = time.perf_counter()
-            layer = self._functions[name](layer)
-            self._seconds[name] += time.perf_counter() - start
+        layer = apply_steps(self._describe(ops, expected), self._steps, self._seconds)
         stored = store_layer(graph, layer)
         target = ops[1].outputs[0]
         repaired = self.walk.try_layer(stored.constants, scales=stored.scales)
-        some = _pick_some(expected)
+        some = pick_some(expected)
         plain = self.walk.try_layer(images=some)
         tensor = graph.tensors[target]
-        before = _measure_error(expected[some], dequantize(plain[target], tensor.quantization))
-        after = _measure_error(
+        before = measure_distance(expected[some], dequantize(plain[target], tensor.quantization))
+        after = measure_distance(
             expected[some], dequantize(repaired[target][some], tensor.quantization)
         )
         if not after < before:
@@ -192,13 +193,21 @@ class _Session:
 
     def _report(self, ops: tuple[Op, Op], expected: Array, stored: Array, repaired: bool) -> None:
         tensor = get_activations(self.walk.graph, ops[1])[1]
-        some = _pick_some(expected)
+        some = pick_some(expected)
         pair = (expected[some], dequantize(stored[some], tensor.quantization))
-        graphs = (self.float_walk.graph, self.walk.graph)
-        self._reports.append(describe_layer(graphs, ops, pair, repaired=repaired))
+        self._reports.append(
+            compare_layer(
+                self.float_walk.graph,
+                ops[0],
+                pair,
+                output=(tensor.dtype, tensor.quantization),
+                repaired=repaired,
+            )
+        )
 
 
-def _pick_some(values: Array) -> slice:
+def pick_some(values: Array) -> slice:
+    """Return which images tell how good a layer is."""
     return slice(None, None, -(-len(values) // _CHECKED_IMAGES))
 
 
@@ -214,5 +223,6 @@ def _to_activation(walk: Walk, index: int) -> Activation:
     )
 
 
-def _measure_error(expected: Array, actual: Array) -> float:
+def measure_distance(expected: Array, actual: Array) -> float:
+    """Return the mean squared difference."""
     return float(np.square(expected - actual).mean(dtype=np.float64))

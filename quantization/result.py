@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgevision.contract import Contract
 from edgevision.quantization.accuracy import Accuracy
-from edgevision.quantization.advisor import CalibrationReport
+from edgevision.quantization.advisor import CalibrationReport, warn_of_source
 from edgevision.quantization.diagnose import LayerReport, OutputReport
 from edgevision.quantization.diagnosis.diagnosis import Diagnosis
+from edgevision.quantization.images import CalibrationImages
+from edgevision.quantization.pipeline import Quantized
 from edgevision.quantization.ranges.narrow import RangeReport
+from edgevision.quantization.request import Request
 from edgevision.quantization.search_report import SearchReport
 from edgevision.quantization.steps import StepReport
 from edgevision.specs import Scheme
@@ -79,3 +85,46 @@ class QuantizationResult:
             "search": self.search.to_dict() if self.search else None,
             "diagnosis": self.diagnosis.to_dict() if self.diagnosis else None,
         }
+
+
+def build_result(
+    request: Request,
+    quantized: Quantized,
+    contract: Contract,
+    *,
+    images: CalibrationImages | None,
+    warnings: Sequence[str] = (),
+    accuracy: Accuracy | None = None,
+    search: SearchReport | None = None,
+    diagnosis: Diagnosis | None = None,
+) -> QuantizationResult:
+    """Gather what ``quantize`` returns, once the file is written.
+
+    Args:
+        request: What was wanted.
+        quantized: What was made.
+        contract: Of the float file.
+        images: The calibration images.
+        warnings: About the file as a whole.
+        accuracy: On labelled images.
+        search: How a target was reached.
+        diagnosis: What every layer lost and why.
+    """
+    return QuantizationResult(
+        output=request.output,
+        scheme=request.options.row.scheme,
+        seconds=time.perf_counter() - request.start,
+        sqnr_db=quantized.sqnr_db,
+        outputs=quantized.outputs,
+        agreement=quantized.agreement,
+        layers=quantized.layers,
+        repairs=quantized.repairs,
+        ranges=quantized.ranges,
+        calibration=quantized.calibration,
+        warnings=(*warn_of_source(contract, images), *quantized.warnings, *warnings),
+        num_images=images.num_used if images else 0,
+        skipped=tuple(images.skipped) if images else (),
+        accuracy=accuracy,
+        search=search,
+        diagnosis=diagnosis,
+    )

@@ -23,7 +23,7 @@ from edgevision.quantization.search_report import (
     SearchReport,
     Trial,
     describe_best,
-    describe_target,
+    refuse_target,
 )
 from edgevision.quantization.sensitivity import Sensitivity, measure_sensitivity
 from edgevision.quantization.target import Target
@@ -203,10 +203,11 @@ class _Session:
         late = f"stopped after {self.target.budget_s:g} s; " if self.stopped else ""
         names = self._name_blocking()
         way = f"most is lost at {', '.join(names)}; " if names else ""
-        return QualityGateError(
-            f"{late}the target was not reached, so no file was written",
-            received=f"{describe_target(self.target)}; {describe_best(self.trials)}",
+        return refuse_target(
+            self.target,
+            describe_best(self.trials),
             remedy=f"{way}{self._suggest()}",
+            stopped=late,
         )
 
     def _name_blocking(self) -> list[str]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgevision.quantization.accuracy import METRIC_NAMES, Accuracy
+from edgevision.errors import QualityGateError
+from edgevision.quantization.accuracy import Accuracy
 from edgevision.quantization.price import Price
 from edgevision.quantization.target import Target, find_interval
 from edgevision.specs import Lift
@@ -106,19 +107,50 @@ def describe_best(trials: Sequence[Trial]) -> str:
     measured = [(t.accuracy, t) for t in trials if t.accuracy is not None]
     if measured:
         accuracy, trial = min(measured, key=lambda pair: pair[0].drop)
-        parts.append(
-            f"{METRIC_NAMES[accuracy.metric]} float {100 * accuracy.float_value:.2f} %, quantized "
-            f"{100 * accuracy.quantized_value:.2f} %, drop {accuracy.drop:.2f} points, "
-            f"{accuracy.samples} images, {_describe_lift(trial)}"
-        )
+        parts.append(f"{accuracy.describe()}, {_describe_lift(trial)}")
     agreeing = [(t.agreement, t) for t in trials if t.agreement is not None]
     if agreeing:
         agreement, trial = max(agreeing, key=lambda pair: pair[0])
         parts.append(f"best agreement {agreement:.1%} with {_describe_lift(trial)}")
-    return "; ".join(parts) or "no figure could be measured"
+    return "; ".join(parts)
 
 
 def _describe_lift(trial: Trial) -> str:
     if trial.lift is None:
         return "no operation lifted"
     return f"{trial.ops} operations in {trial.lift} ({trial.price.ratio:.2f} × the latency)"
+
+
+def refuse_target(
+    target: Target, figures: str, *, remedy: str, stopped: str = ""
+) -> QualityGateError:
+    """Return the error of a target that was not reached.
+
+    Args:
+        target: What had to hold.
+        figures: The best that were measured; empty where none could be.
+        remedy: What to do.
+        stopped: Why nothing further was tried, if there was more.
+    """
+    return QualityGateError(
+        f"{stopped}the target was not reached, so no file was written",
+        received=f"{describe_target(target)}; {figures or 'no figure could be measured'}",
+        remedy=remedy,
+    )
+
+
+def check_target(target: Target, accuracy: Accuracy | None, agreement: float | None) -> None:
+    """Refuse the figures of an only file that do not hold a target.
+
+    Raises:
+        QualityGateError: With the figures.
+    """
+    if target.holds(drop=accuracy.drop if accuracy else None, agreement=agreement):
+        return
+    figures = [accuracy.describe()] if accuracy else []
+    figures += [f"agreement {agreement:.1%}"] if agreement is not None else []
+    raise refuse_target(
+        target,
+        "; ".join(figures),
+        remedy="give more typical images, or quantize the .tflite: its layers can stay in float",
+    )

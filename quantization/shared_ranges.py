@@ -16,8 +16,8 @@ from edgevision.quantization.layers import WEIGHTED
 
 # 256 steps of 1/256 from 0 on: what integer kernels write for values between 0 and 1.
 _UNIT = (0.0, 255 / 256)
-_PASSING = (OpKind.RESHAPE, OpKind.CONCAT)
-_BOUNDED = ("LOGISTIC", "SOFTMAX")
+_PASSING = (OpKind.RESHAPE, OpKind.TRANSPOSE, OpKind.CONCAT)
+_BOUNDED = ("LOGISTIC", "SOFTMAX", "Sigmoid", "Softmax")
 
 
 def share_ranges(graph: Graph, ranges: Ranges) -> Ranges:

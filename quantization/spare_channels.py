@@ -27,7 +27,7 @@ from edgevision.quantization.calibrate import ChannelRange
 from edgevision.quantization.channel_bounds import bound_channels, is_owned
 from edgevision.quantization.layer_pairs import find_pairs, is_padded
 from edgevision.quantization.layers import get_bias, get_weights
-from edgevision.quantization.network import Network
+from edgevision.quantization.network import N
 
 Array = np.ndarray[Any, Any]
 
@@ -36,7 +36,7 @@ _STEPS = 255
 _SAME = 1e-6
 
 
-def use_spare_channels(network: Network, _images: Array) -> tuple[Network, int]:
+def use_spare_channels(network: N, _images: Array) -> tuple[N, int]:
     """Put copies of the channels that suffer most from rounding in the places of dead ones.
 
     Args:

@@ -5,10 +5,11 @@ Each is a pure function in a file of its own; they compose, and each can be swit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -19,9 +20,9 @@ from edgevision.quantization.bias import correct_layer
 from edgevision.quantization.bias_absorption import absorb_biases
 from edgevision.quantization.compensation import compensate_layer
 from edgevision.quantization.dead_channels import remove_dead_channels
-from edgevision.quantization.layers import LayerStep
+from edgevision.quantization.layers import Layer, LayerStep
 from edgevision.quantization.logit_clipping import clip_logits
-from edgevision.quantization.network import Network
+from edgevision.quantization.network import N, Network
 from edgevision.quantization.restarts import RoundingTime
 from edgevision.quantization.rewrites.constant_arithmetic import fold_constants
 from edgevision.quantization.rewrites.global_pooling import replace_global_pooling
@@ -37,8 +38,12 @@ Array = np.ndarray[Any, Any]
 Rewrite = Callable[[Network], tuple[Network, int]]
 """Another form of the same float network, before ranges are measured, and how often it applied."""
 
-FloatStep = Callable[[Network, Array], tuple[Network, int]]
-"""From a network with ranges and some inputs (N, *input shape) to one, and what it changed."""
+
+class FloatStep(Protocol):
+    """From a network with ranges and some inputs (N, *input shape) to one, and what it changed."""
+
+    def __call__(self, network: N, images: Array, /) -> tuple[N, int]:
+        """Return the changed network, and the number of places that changed."""
 
 
 class Step(StrEnum):
@@ -95,7 +100,8 @@ FLOAT_STEPS: Mapping[Step, FloatStep] = {
     Step.WEIGHT_EQUALIZATION: equalize_weights,
     Step.BIAS_ABSORPTION: absorb_biases,
     Step.ACTIVATION_EQUALIZATION: equalize_activations,
-    Step.ADDED_CHANNELS: add_channels,
+    # It edits a .tflite: the one step of these that is not for every format.
+    Step.ADDED_CHANNELS: cast(FloatStep, add_channels),
     Step.SPARE_CHANNELS: use_spare_channels,
     Step.LOGIT_CLIPPING: clip_logits,
 }
@@ -110,17 +116,19 @@ LAYER_STEPS: Mapping[Step, LayerStep] = {
 """Steps behind the engine, layer by layer."""
 
 
-def time_layer_steps(seconds: float | None, *, num_weights: int) -> Mapping[Step, LayerStep]:
-    """Return the steps behind the engine, with a time for rounding.
+def time_layer_steps(
+    steps: Mapping[Step, LayerStep], seconds: float | None, *, num_weights: int
+) -> dict[Step, LayerStep]:
+    """Return steps behind the engine with a time for rounding.
 
     Args:
+        steps: From ``choose_layer_steps``.
         seconds: That rounding may take over all layers; ``None`` for one solution each.
         num_weights: Of all layers that will be rounded.
     """
-    if seconds is None:
-        return LAYER_STEPS
-    timed = RoundingTime(seconds=seconds, weights=num_weights)
-    return {**LAYER_STEPS, Step.ROUNDING: timed.round}
+    if seconds is None or Step.ROUNDING not in steps:
+        return dict(steps)
+    return {**steps, Step.ROUNDING: RoundingTime(seconds=seconds, weights=num_weights).round}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +148,33 @@ class StepReport:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         return {"step": self.step, "layers": self.layers, "seconds": round(self.seconds, 3)}
+
+
+def choose_layer_steps(steps: Sequence[Step]) -> dict[Step, LayerStep]:
+    """Return those of ``LAYER_STEPS`` that are among some steps, in their order."""
+    return {step: change for step, change in LAYER_STEPS.items() if step in steps}
+
+
+def apply_steps(
+    layer: Layer, steps: Mapping[Step, LayerStep], seconds: MutableMapping[Step, float]
+) -> Layer:
+    """Apply steps to one layer, in their order.
+
+    Args:
+        layer: As the engine made it.
+        steps: From ``choose_layer_steps``.
+        seconds: Time that each step took; what it takes here is added.
+    """
+    for step, change in steps.items():
+        start = time.perf_counter()
+        layer = change(layer)
+        seconds[step] += time.perf_counter() - start
+    return layer
+
+
+def names_wanted(names: Sequence[str] | None) -> bool:
+    """Whether a caller names the steps that are wanted, instead of leaving some out."""
+    return names is not None and not any(name.startswith("-") for name in names)
 
 
 def choose_steps(scheme: Scheme, names: Sequence[str] | None = None) -> tuple[Step, ...]:

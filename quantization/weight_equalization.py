@@ -18,7 +18,7 @@ from edgevision.graph.graph import Graph, Op
 from edgevision.quantization.calibrate import ChannelRange
 from edgevision.quantization.layer_pairs import find_pairs, find_room, measure_reach, scale_pair
 from edgevision.quantization.layers import get_weights
-from edgevision.quantization.network import Network
+from edgevision.quantization.network import N
 
 Array = np.ndarray[Any, Any]
 
@@ -26,7 +26,7 @@ _MAX_ROUNDS = 20
 _SETTLED = 1e-3
 
 
-def equalize_weights(network: Network, _images: Array) -> tuple[Network, int]:
+def equalize_weights(network: N, _images: Array) -> tuple[N, int]:
     """Scale channels between layers so that weights share their tensors' scales evenly.
 
     Args:

@@ -64,6 +64,12 @@ OURS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("dynamic", {"scheme": "dynamic"}),
     ("float16", {"scheme": "float16"}),
 )
+OURS_IN_ONNX: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("ranges", {"steps": []}),
+    ("repairs of layers", {"steps": LAYERS}),
+    ("int8", {}),
+    ("int8-per-tensor", PER_TENSOR),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +188,7 @@ def list_rows(setting: Setting) -> list[tuple[str, Callable[[Path], float]]]:
     for name, options in OURS:
         rows.append((name, partial(quantize_with_edgevision, setting, options=options)))
     rows.append(("ONNX: onnxruntime static", partial(quantize_with_onnxruntime, setting)))
-    for name, options in (("ranges", {"steps": []}), ("int8", {})):
+    for name, options in OURS_IN_ONNX:
         ours = partial(quantize_with_edgevision, setting, options=options)
         rows.append((f"ONNX: edgevision {name}", ours))
     return rows
@@ -204,6 +210,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--unlabelled", action="store_true", help="measure agreement only")
     parser.add_argument("--markdown", action="store_true", help="print rows of a Markdown table")
+    parser.add_argument("--only", default="", help="only the rows whose names hold this text")
     parser.add_argument("--mean", type=float)
     parser.add_argument("--std", type=float)
     parser.add_argument("--crop-fraction", type=float)
@@ -264,6 +271,8 @@ def main() -> None:
         shown = "" if top1 is None else f"{100 * top1:.2f}"
         rows = [("float32", shown, "", "", f"{size:.0f}", "")]
         for name, run in list_rows(setting):
+            if options.only not in name:
+                continue
             suffix = ".onnx" if name.startswith("ONNX") else ".tflite"
             output = Path(folder) / f"quantized{suffix}"
             seconds = run(output)

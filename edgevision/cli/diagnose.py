@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 def diagnose_files(
     terminal: Terminal,
     *,
-    model: Annotated[Path, typer.Argument(help="The float .tflite file.")],
+    model: Annotated[Path, typer.Argument(help="The float .tflite or .onnx file.")],
     quantized: Annotated[Path, typer.Argument(help="What any tool made of it.")],
     data: Annotated[Path, typer.Option("--data", help="Folder of images; 16 of them are used.")],
     report: Report = None,

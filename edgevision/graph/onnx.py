@@ -43,8 +43,12 @@ def read_onnx(path: str | Path) -> Graph:
     """
     source = Path(path)
     model = _load_model(source)
+    external = {
+        locate_external(t, source.parent) for t in model.graph.initializer if t.data_location == 1
+    }
+    size = source.stat().st_size + sum(p.stat().st_size for p in external)
     try:
-        return _read_model(model, source)
+        return read_onnx_model(model, name=source.stem, folder=source.parent, file_bytes=size)
     except (UnicodeDecodeError, IndexError, OverflowError) as error:
         # Damage that leaves a readable message behind, such as a name that is no text.
         raise InvalidModelError(
@@ -54,16 +58,22 @@ def read_onnx(path: str | Path) -> Graph:
         ) from error
 
 
-def _read_model(model: Any, source: Path) -> Graph:
-    external = {
-        locate_external(t, source.parent) for t in model.graph.initializer if t.data_location == 1
-    }
-    reader = _Reader(source.parent, infer_types(model))
-    return reader.read(
-        model.graph,
-        name=source.stem,
-        file_bytes=source.stat().st_size + sum(p.stat().st_size for p in external),
-    )
+def read_onnx_model(
+    model: Any, *, name: str = "", folder: Path = Path(), file_bytes: int = 0
+) -> Graph:
+    """Read a model that is in memory.
+
+    Args:
+        model: ``ModelProto``.
+        name: Of the graph.
+        folder: Where external data lie, if it has some.
+        file_bytes: Size of the file it came from.
+
+    Raises:
+        InvalidModelError: It is damaged.
+    """
+    reader = _Reader(folder, infer_types(model))
+    return reader.read(model.graph, name=name, file_bytes=file_bytes)
 
 
 def _load_model(source: Path) -> Any:

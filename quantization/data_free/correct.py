@@ -9,7 +9,7 @@ layer are rounded so that their errors cancel.
 
 from __future__ import annotations
 
-import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +26,7 @@ from edgevision.quantization.layers import (
     is_repairable,
 )
 from edgevision.quantization.moments import Activation, Moments, gather_patches
-from edgevision.quantization.steps import LAYER_STEPS, Step, StepReport
+from edgevision.quantization.steps import Step, StepReport, apply_steps, choose_layer_steps
 from edgevision.quantization.storage import Stored, store_layer
 
 Array = np.ndarray[Any, Any]
@@ -58,21 +58,20 @@ def correct_network(
     layers = [find_layers(graph) for graph in graphs]
     alike = [op.kind for op in layers[0]] == [op.kind for op in layers[1]]
     pairs = list(zip(*layers, strict=True)) if alike else []
-    seconds = dict.fromkeys(steps, 0.0)
-    changed = dict.fromkeys(steps, 0)
+    chosen = choose_layer_steps(steps)
+    seconds = dict.fromkeys(chosen, 0.0)
+    changed = Counter[Step]()
     stored = Stored()
     for ops in pairs:
         if not is_repairable(graphs[1], ops[1]):
             continue
         source = get_activations(graphs[0], ops[0])[0].index
         layer = build_layer(graphs, ops, tell_moments(graphs[0], ops[0], spreads[source]))
-        for step in steps:
-            if step is Step.ROUNDING and layer.weights.shape[2] > _MAX_ROUNDED:
-                continue
-            start = time.perf_counter()
-            layer = LAYER_STEPS[step](layer)
-            seconds[step] += time.perf_counter() - start
-            changed[step] += 1
+        fitting = dict(chosen)
+        if layer.weights.shape[2] > _MAX_ROUNDED:
+            fitting.pop(Step.ROUNDING, None)
+        changed.update(fitting.keys())
+        layer = apply_steps(layer, fitting, seconds)
         stored = stored.joined_with(store_layer(graphs[1], layer))
     reports = [StepReport(step=s, layers=changed[s], seconds=t) for s, t in seconds.items()]
     return stored.write(models[1]), reports

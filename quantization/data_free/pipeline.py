@@ -26,7 +26,13 @@ from edgevision.quantization.pipeline import (
     rewrite_network,
 )
 from edgevision.quantization.source import FloatModel
-from edgevision.quantization.steps import LAYER_STEPS, REWRITES, Step, choose_steps
+from edgevision.quantization.steps import (
+    LAYER_STEPS,
+    REWRITES,
+    Step,
+    choose_steps,
+    names_wanted,
+)
 from edgevision.specs import Scheme
 
 Array = np.ndarray[Any, Any]
@@ -73,8 +79,7 @@ def choose_steps_without_images(scheme: Scheme, names: Sequence[str] | None) -> 
         )
     chosen = choose_steps(scheme, names)
     needy = [step for step in chosen if step not in STEPS]
-    named = names is not None and not any(name.startswith("-") for name in names)
-    if named and needy:
+    if names_wanted(names) and needy:
         raise InvalidConfigError(
             "this step needs images",
             received=f"step={needy[0]}",

@@ -5,16 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgevision.converters.endings import take_off_tflite
 from edgevision.errors import InvalidModelError, UnsupportedOpError
 from edgevision.graph.graph import Graph
 from edgevision.graph.tflite import map_file, read_tflite
 from edgevision.quantization.diagnosis.diagnosis import MAX_IMAGES, Diagnosis, diagnose_networks
+from edgevision.quantization.diagnosis.pairing import check_inputs, not_quantized
 from edgevision.quantization.images import open_images
+from edgevision.quantization.qdq.diagnose import diagnose_onnx_networks, open_quantized_onnx
+from edgevision.quantization.qdq.source import OnnxSource, open_onnx
 from edgevision.quantization.source import FloatModel, normalize_model, open_source
 from edgevision.specs import Progress
 from edgevision.threads import resolve_threads
 
+Array = np.ndarray[Any, Any]
+
+_FORMATS = (".tflite", ".onnx")
 _INTEGERS = ("int8", "uint8", "int16", "int4")
 
 
@@ -36,8 +44,9 @@ def diagnose(
     tool put in or took away are left out. Neither file is changed.
 
     Args:
-        model: The float ``.tflite`` that the quantized one was made from.
-        quantized: The quantized ``.tflite``.
+        model: The float ``.tflite`` or ``.onnx`` that the quantized one was made from.
+        quantized: The quantized file, of the same format; an ``.onnx`` with QuantizeLinear and
+            DequantizeLinear nodes.
         data: Folder of typical images, labels not needed; 16 of them are used.
         limit: Use fewer.
         skip_broken: Leave out images that can not be decoded, instead of failing.
@@ -52,46 +61,63 @@ def diagnose(
         MissingFileError: A file or the folder does not exist.
         InvalidModelError: A file is damaged, the first one is quantized, the second one is not,
             or the two are not the same network.
-        UnsupportedOpError: A model has several inputs, dynamic shapes, or is no ``.tflite``.
+        UnsupportedOpError: A model has several inputs, dynamic shapes, or another format.
         DataError: An image is broken (it is named), or there is none.
     """
-    source = open_source(model, contract)
-    candidate = _open_quantized(quantized, source)
-    count = min(limit or MAX_IMAGES, MAX_IMAGES)
-    images = open_images(source.contract, source.graph, data, limit=count, skip_broken=skip_broken)
+    pair = Path(model), Path(quantized)
+    _check_formats(pair)
     workers = resolve_threads(threads)
-    for _ in images.iterate(source.graph, workers):
-        pass  # they are kept
+
+    def open_kept(source: FloatModel | OnnxSource) -> Array:
+        count = min(limit or MAX_IMAGES, MAX_IMAGES)
+        graph = source.graph
+        images = open_images(source.contract, graph, data, limit=count, skip_broken=skip_broken)
+        for _ in images.iterate(graph, workers):
+            pass  # they are kept
+        return images.kept
+
+    if pair[0].suffix.lower() == ".onnx":
+        opened = open_onnx(pair[0], contract)
+        network = open_quantized_onnx(pair[1], opened)
+        return diagnose_onnx_networks(
+            (opened.network.model, network),
+            open_kept(opened),
+            tailless=bool(opened.tail),
+            threads=workers,
+            progress=progress,
+        )
+    source = open_source(pair[0], contract)
+    candidate = _open_quantized(pair[1], source)
     return diagnose_networks(
-        (source.data, candidate), images.kept, threads=workers, progress=progress
+        (source.data, candidate), open_kept(source), threads=workers, progress=progress
     )
 
 
-def _open_quantized(path: str | Path, source: FloatModel) -> bytes:
-    """Read the quantized file without its ending, and refuse what can not be compared."""
-    place = Path(path)
-    if place.exists() and place.suffix.lower() != ".tflite":
-        raise UnsupportedOpError(
-            "only .tflite files are diagnosed in this version",
-            received=place,
-            remedy="diagnose the .tflite of the same model",
+def _check_formats(pair: tuple[Path, Path]) -> None:
+    """Refuse files of formats that are not diagnosed, or of two; missing ones are told later."""
+    formats = [path.suffix.lower() for path in pair]
+    for path, suffix in zip(pair, formats, strict=True):
+        if suffix not in _FORMATS and path.exists():
+            raise UnsupportedOpError(
+                "only .tflite and .onnx files are diagnosed",
+                received=path,
+                remedy="convert the float model first: edgevision convert",
+            )
+    if formats[0] != formats[1]:
+        raise InvalidModelError(
+            "a float file and what was made of it have one format",
+            received=f"{pair[0]}, {pair[1]}",
+            remedy="name two .tflite or two .onnx files, the float one first",
         )
+
+
+def _open_quantized(place: Path, source: FloatModel) -> bytes:
+    """Read the quantized file without its ending, and refuse what can not be compared."""
     whole = read_tflite(place)
     if not _has_integers(whole):
-        raise InvalidModelError(
-            "the second file is not quantized",
-            received=place,
-            remedy="name the float file first and the quantized one second",
-        )
+        raise not_quantized(place)
     data = normalize_model(take_off_tflite(bytes(map_file(place))).data)
-    graph = read_tflite(data)
-    shapes = [[list(t.shape) for t in g.input_specs()] for g in (source.graph, graph)]
-    if shapes[0] != shapes[1]:
-        raise InvalidModelError(
-            "the two files take different inputs",
-            received=f"float {shapes[0]}, quantized {shapes[1]}",
-            remedy="give the float file that the quantized one was made from",
-        )
+    check_inputs(source.graph, read_tflite(data))
     return data
 
 

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from edgevision.data.images import spread_evenly
+from edgevision.graph.graph import Graph
 from edgevision.graph.tflite import read_tflite
+from edgevision.quantization.answers import quantize_images
+from edgevision.quantization.constants import unpack_constants
 from edgevision.quantization.diagnose import measure_total_sqnr_db
 from edgevision.quantization.diagnosis.causes import Cause, Finding, explain_layer
 from edgevision.quantization.diagnosis.evidence import LayerEvidence, Values
-from edgevision.quantization.diagnosis.measure import Measurement
+from edgevision.quantization.diagnosis.measure import LayerWalk, Measurement
 from edgevision.quantization.diagnosis.rules_activations import (
     describe_clipping,
     describe_wide_range,
@@ -22,7 +25,7 @@ from edgevision.quantization.diagnosis.rules_activations import (
 from edgevision.quantization.diagnosis.thresholds import SOUND_DB, SOUND_OUTPUT_DB, is_below
 from edgevision.quantization.layers import WEIGHTED
 from edgevision.quantization.steps import Step
-from edgevision.quantization.walk import measure_image_bytes
+from edgevision.quantization.walk import Walk, measure_image_bytes
 from edgevision.specs import Progress
 
 Array = np.ndarray[Any, Any]
@@ -120,9 +123,34 @@ def diagnose_networks(
     Raises:
         InvalidModelError: The two are not the same network.
     """
-    room = _MAX_BYTES // (_COPIES * max(measure_image_bytes(read_tflite(models[0])), 1))
-    images = np.stack(spread_evenly(list(images), max(1, min(MAX_IMAGES, room))))
-    measurement = Measurement(models, images, threads)
+    before, after = (unpack_constants(model) for model in models)
+    graph = read_tflite(after)
+    few = choose_images(read_tflite(before), images)
+    stored = quantize_images(few, graph.tensors[graph.inputs[0]])
+    walks = Walk(before, few, threads), Walk(after, stored, threads)
+    return diagnose_walks(walks, few, progress=progress)
+
+
+def choose_images(graph: Graph, images: Array) -> Array:
+    """Choose as many images as memory has room for, evenly spaced."""
+    room = _MAX_BYTES // (_COPIES * max(measure_image_bytes(graph), 1))
+    return np.stack(spread_evenly(list(images), max(1, min(MAX_IMAGES, room))))
+
+
+def diagnose_walks(
+    walks: tuple[LayerWalk, LayerWalk], images: Array, *, progress: Progress | None = None
+) -> Diagnosis:
+    """Measure every layer of two networks on their way, and look for causes.
+
+    Args:
+        walks: The float and the quantized network, before their first operation.
+        images: (N, *input shape) float32, on which they walk.
+        progress: Called after every layer.
+
+    Raises:
+        InvalidModelError: The two are not the same network.
+    """
+    measurement = Measurement(walks, images)
     seen = measurement.measure_input()
     layers = measurement.measure_layers(progress)
     sqnr_db = _measure_outputs(*measurement.read_outputs())

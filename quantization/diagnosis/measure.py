@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from edgevision.graph.graph import Op
+from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
-from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.answers import quantize_images
-from edgevision.quantization.constants import dequantize_tensor, unpack_constants
+from edgevision.quantization.constants import dequantize_tensor
 from edgevision.quantization.diagnosis.evidence import LayerEvidence, Shares, Values, Weights
 from edgevision.quantization.diagnosis.names import find_block, name_layers
 from edgevision.quantization.diagnosis.pairing import (
@@ -36,7 +36,6 @@ from edgevision.quantization.diagnosis.values import (
     measure_weights,
 )
 from edgevision.quantization.layers import WEIGHTED, get_bias
-from edgevision.quantization.walk import Walk
 from edgevision.specs import Progress
 
 Array = np.ndarray[Any, Any]
@@ -45,13 +44,38 @@ Array = np.ndarray[Any, Any]
 _LEAST_SIGNS = 0.75
 
 
+class LayerWalk(Protocol):
+    """A network of any format in the middle of a run over a set of images.
+
+    Attributes:
+        graph: The network, in TFLite's terms.
+        live: (N, *shape) of every tensor that is still needed, by tensor index.
+    """
+
+    graph: Graph
+    live: dict[int, Array]
+
+    def advance(self, position: int) -> None:
+        """Run all operations before ``position``."""
+
+    def try_ops(
+        self,
+        last: int,
+        constants: Mapping[int, Array] | None = None,
+        given: Mapping[int, Array] | None = None,
+    ) -> dict[int, Array]:
+        """Run up to ``last``, with other constants or inputs, without moving on."""
+
+    def commit(self, outputs: Mapping[int, Array], position: int | None = None) -> None:
+        """Move on with these outputs, and forget what nothing needs any more."""
+
+
 class Measurement:
     """Both networks on their way over the same images.
 
     Args:
-        models: Bytes of the float and of the quantized ``.tflite``.
+        walks: The float and the quantized network, before their first operation.
         images: (N, *input shape) float32.
-        threads: Interpreters that share the images.
 
     Attributes:
         pairs: The layers that both have.
@@ -60,9 +84,8 @@ class Measurement:
         InvalidModelError: The two are not the same network.
     """
 
-    def __init__(self, models: tuple[bytes, bytes], images: Array, threads: int = 1) -> None:
-        models = unpack_constants(models[0]), unpack_constants(models[1])
-        graphs = read_tflite(models[0]), read_tflite(models[1])
+    def __init__(self, walks: tuple[LayerWalk, LayerWalk], images: Array) -> None:
+        graphs = walks[0].graph, walks[1].graph
 
         def is_same(before: Side, after: Side) -> bool:
             return share_signs(graphs[0], graphs[1], (before.op, after.op)) >= _LEAST_SIGNS
@@ -75,9 +98,7 @@ class Measurement:
         )
         self._images = images
         self._measured: dict[int, Values] = {}
-        stored = quantize_images(images, graphs[1].tensors[graphs[1].inputs[0]])
-        self._before = Walk(models[0], images, threads)
-        self._after = Walk(models[1], stored, threads)
+        self._before, self._after = walks
 
     @property
     def rescaled(self) -> int:

@@ -85,6 +85,30 @@ def pair_networks(before: Graph, after: Graph, is_same: IsSame | None = None) ->
     return pairs
 
 
+def not_quantized(shown: object) -> InvalidModelError:
+    """Return the error of a second file that holds no integers."""
+    return InvalidModelError(
+        "the second file is not quantized",
+        received=shown,
+        remedy="name the float file first and the quantized one second",
+    )
+
+
+def check_inputs(before: Graph, after: Graph) -> None:
+    """Refuse two networks that take different inputs.
+
+    Raises:
+        InvalidModelError: With both shapes.
+    """
+    shapes = [[list(t.shape) for t in graph.input_specs()] for graph in (before, after)]
+    if shapes[0] != shapes[1]:
+        raise InvalidModelError(
+            "the two files take different inputs",
+            received=f"float {shapes[0]}, quantized {shapes[1]}",
+            remedy="give the float file that the quantized one was made from",
+        )
+
+
 def find_constant(graph: Graph, index: int) -> Tensor | None:
     """Return the constant behind a tensor, through DEQUANTIZE; ``None`` where it is computed."""
     tensor = graph.tensors[trace_back(graph, index)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ Bounds = Mapping[str, tuple[float, float]]
 """Minimum and maximum of every float activation by name."""
 
 _ERRORS_ONLY = 3
+_ACTIVATIONS = ("Relu", "Clip")
 # What ONNX Runtime has integer kernels for between QDQ pairs, and vision networks are made of.
 _OPS = (
     "Conv",
@@ -47,14 +48,15 @@ _OPS = (
 )
 
 
-def normalize_onnx(path: Path) -> Any:
+def normalize_onnx(model: Any, *, shown: str) -> Any:
     """Bring a float model into the form that is quantized.
 
     Batch normalization and constants are folded, an open batch becomes 1, nodes get names, and
     every convolution a bias, so that there is a place to correct it.
 
     Args:
-        path: The ``.onnx`` file.
+        model: ``ModelProto``; it is changed.
+        shown: What errors call it.
 
     Returns:
         ``ModelProto``.
@@ -69,28 +71,30 @@ def normalize_onnx(path: Path) -> Any:
     options.log_severity_level = _ERRORS_ONLY
     with tempfile.TemporaryDirectory() as folder:
         fixed, place = Path(folder) / "fixed.onnx", Path(folder) / "optimized.onnx"
-        model = onnx.load(str(path))
-        _fix_batch(model)
+        fix_batch(model)
         onnx.save(model, str(fixed))
         options.optimized_model_filepath = str(place)
         try:
             runtime.InferenceSession(str(fixed), options, providers=["CPUExecutionProvider"])
         except list_failures() as error:
             raise UnsupportedOpError(
-                "ONNX Runtime can not run the model", received=f"{path}: {summarize(error)}"
+                "ONNX Runtime can not run the model", received=f"{shown}: {summarize(error)}"
             ) from error
         optimized = onnx.load(str(place))
     _complete(optimized)
     return optimized
 
 
-def run_onnx_engine(model: Any, scheme: Scheme, bounds: Bounds) -> Any:
+def run_onnx_engine(
+    model: Any, scheme: Scheme, bounds: Bounds, *, lifted: Sequence[str] = ()
+) -> Any:
     """Quantize a float model.
 
     Args:
         model: ``ModelProto``, from ``normalize_onnx``.
         scheme: ``int8`` or ``int8-per-tensor``.
         bounds: Range of every float activation.
+        lifted: Names of nodes that stay in float.
 
     Returns:
         ``ModelProto`` with QuantizeLinear and DequantizeLinear around what is integer; inputs and
@@ -104,7 +108,7 @@ def run_onnx_engine(model: Any, scheme: Scheme, bounds: Bounds) -> Any:
     calibrate = import_backend("onnxruntime.quantization.calibrate")
     types = import_backend("onnxruntime.quantization.quant_utils").QuantType
     data = {}
-    for name, seen in bounds.items():
+    for name, seen in _complete_bounds(model, bounds).items():
         low, high = (np.array(end, np.float32) for end in widen_range(*seen))
         data[name] = calibrate.TensorData(lowest=low, highest=high)
     copy = onnx.ModelProto()
@@ -116,10 +120,12 @@ def run_onnx_engine(model: Any, scheme: Scheme, bounds: Bounds) -> Any:
                 per_channel=scheme is Scheme.INT8,
                 reduce_range=False,
                 weight_qType=types.QInt8,
-                activation_qType=types.QInt8,
+                # On x86 ONNX Runtime turns int8 activations into uint8 ones itself, but not those
+                # that several nodes read: every node around them would then compute in float.
+                activation_qType=types.QUInt8,
                 tensors_range=calibrate.TensorsData(calibrate.CalibrationMethod.MinMax, data),
                 nodes_to_quantize=[],
-                nodes_to_exclude=[],
+                nodes_to_exclude=list(lifted),
                 op_types_to_quantize=list(_OPS),
                 extra_options={"WeightSymmetric": True, "ActivationSymmetric": False},
             )
@@ -135,18 +141,17 @@ def run_onnx_engine(model: Any, scheme: Scheme, bounds: Bounds) -> Any:
         ) from error
 
 
-def list_activations(model: Any) -> list[str]:
-    """List the float tensors of a model: its input, and what nodes write."""
-    onnx = import_backend("onnx")
-    inferred = onnx.shape_inference.infer_shapes(model)
-    values = (*inferred.graph.value_info, *inferred.graph.output)
-    types = {v.name: v.type.tensor_type.elem_type for v in values}
-    written = [name for node in model.graph.node for name in node.output if name]
-    floats = [n for n in written if types.get(n, onnx.TensorProto.FLOAT) == onnx.TensorProto.FLOAT]
-    return [model.graph.input[0].name, *floats]
+def _complete_bounds(model: Any, bounds: Bounds) -> Bounds:
+    """Give what an activation function reads the range of what it writes, where nobody says one."""
+    known = dict(bounds)
+    for node in model.graph.node:
+        if node.op_type in _ACTIVATIONS and node.output[0] in bounds:
+            known.setdefault(node.input[0], bounds[node.output[0]])
+    return known
 
 
-def _fix_batch(model: Any) -> None:
+def fix_batch(model: Any) -> None:
+    """Let an open batch be 1, in place."""
     for value in (*model.graph.input, *model.graph.output):
         dimensions = value.type.tensor_type.shape.dim
         if dimensions and not dimensions[0].dim_value:
@@ -154,11 +159,14 @@ def _fix_batch(model: Any) -> None:
 
 
 def _complete(model: Any) -> None:
-    """Give nodes names and convolutions biases."""
+    """Give nodes names of their own, and convolutions biases."""
     onnx = import_backend("onnx")
     constants = {t.name: t for t in model.graph.initializer}
+    used = set[str]()
     for index, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{index}"
+        if not node.name or node.name in used:
+            node.name = f"{node.op_type}_{index}"
+        used.add(node.name)
         bare = node.op_type == "Conv" and len(node.input) == 2
         if bare and node.input[1] in constants:
             zeros = np.zeros(constants[node.input[1]].dims[0], np.float32)

@@ -1,183 +1,189 @@
-"""Repairs a QDQ network layer by layer, beside the float one, with the steps of ``.tflite`` files.
+"""Repairs a QDQ network layer by layer, beside the float one, as ``.tflite`` files are repaired.
 
-The weights, scales and biases of the QDQ model change in place, one layer after the other, so that
-each sees the inputs that the repaired layers before it really give.
+Each layer sees the inputs that the repaired layers before it really give, and keeps a repair only
+where its outputs come closer to the float network's.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from edgevision.quantization.bias import store_bias
-from edgevision.quantization.layers import Layer
-from edgevision.quantization.moments import (
-    Activation,
-    group_weights,
-    measure_moments,
-    ungroup_weights,
-)
+from edgevision.graph.graph import Graph, Op
+from edgevision.quantization.blas import use_single_thread
+from edgevision.quantization.diagnose import LayerReport, compare_layer
+from edgevision.quantization.layers import Layer, find_layers, get_activations, get_weights
+from edgevision.quantization.moments import Activation, measure_moments
 from edgevision.quantization.qdq.layers import (
-    OnnxLayer,
-    count_outputs,
-    find_onnx_layers,
-    restore_onnx_weights,
-    turn_inputs,
-    turn_weights,
+    QdqModel,
+    Site,
+    build_onnx_layer,
+    find_site,
+    store_onnx_layer,
 )
-from edgevision.quantization.qdq.runs import run_onnx
-from edgevision.quantization.steps import LAYER_STEPS, Step, StepReport, time_layer_steps
+from edgevision.quantization.qdq.network import OnnxNetwork
+from edgevision.quantization.qdq.walk import OnnxWalk
+from edgevision.quantization.repair import Repaired, measure_distance, pick_some
+from edgevision.quantization.steps import (
+    LAYER_STEPS,
+    Step,
+    StepReport,
+    apply_steps,
+    choose_layer_steps,
+    time_layer_steps,
+)
+from edgevision.runtime.classify import dequantize
 from edgevision.specs import Progress
 
 Array = np.ndarray[Any, Any]
 
 
 def repair_onnx(
-    models: tuple[Any, Any],
+    network: OnnxNetwork,
+    quantized: Any,
     images: Array,
-    steps: Sequence[Step],
     *,
+    outputs: Sequence[str],
+    steps: Sequence[Step] = tuple(LAYER_STEPS),
     rounding_seconds: float | None = None,
     threads: int = 1,
     progress: Progress | None = None,
-) -> tuple[Any, tuple[StepReport, ...]]:
+) -> Repaired:
     """Repair a QDQ network.
 
     Args:
-        models: The float ``ModelProto``, and what the engine made of it.
+        network: The float network.
+        quantized: ``ModelProto``, what the engine made of it.
         images: (N, *input shape) float32.
-        steps: Those of ``LAYER_STEPS`` to apply.
+        outputs: Names of the tensors by which both are compared at the end.
+        steps: Those of ``LAYER_STEPS`` to apply; none only measures the layers.
         rounding_seconds: That rounding may take; ``None`` for one solution.
         threads: Of the runtime.
         progress: Called after every layer.
 
     Returns:
-        The repaired network, a copy, and what each step did.
+        The repaired network, a copy: constants changed, structure untouched.
     """
-    float_model, quantized = models
-    repaired = type(quantized)()
-    repaired.CopyFrom(quantized)
-    chosen = [step for step in LAYER_STEPS if step in steps]
-    seconds, count = dict.fromkeys(chosen, 0.0), 0
-    layers = find_onnx_layers(float_model) if chosen else []
-    functions = time_layer_steps(
-        rounding_seconds, num_weights=sum(layer.weights.size for layer in layers)
-    )
-    for done, layer in enumerate(layers):
-        site = _find_site(repaired, layer)
-        if site is None:
-            continue
-        source = turn_inputs(
-            layer, run_onnx(float_model, images, site.inputs[:1], threads=threads)[0]
-        )
-        actual = turn_inputs(layer, run_onnx(repaired, images, site.inputs[1:], threads=threads)[0])
-        state = _describe(layer, site, (source, actual))
-        for step in chosen:
-            start = time.perf_counter()
-            state = functions[step](state)
-            seconds[step] += time.perf_counter() - start
-        site.store(layer, state)
-        count += 1
+    copy = type(quantized)()
+    copy.CopyFrom(quantized)
+    session = _Session(network, copy, images, outputs=outputs, steps=steps, threads=threads)
+    session.give_time(rounding_seconds)
+    for done, site in enumerate(session.sites):
+        with use_single_thread():
+            session.visit(site)
         if progress:
-            progress("repairing layers", done + 1, len(layers))
-    reports = (StepReport(step=s, layers=count, seconds=t) for s, t in seconds.items())
-    return repaired, tuple(reports)
+            progress("repairing layers", done + 1, len(session.sites))
+    return session.finish(outputs)
 
 
-class _Site:
-    """Where a layer's constants are in the QDQ model."""
+class _Session:
+    """Both networks on their way."""
 
-    def __init__(self, model: Any, layer: OnnxLayer, node: Any) -> None:
-        self.inputs = (layer.node.input[0], node.input[0])
-        self._constants = {t.name: t for t in model.graph.initializer}
-        producers = {name: n for n in model.graph.node for name in n.output}
-        self._weights: Any = producers.get(node.input[1])
-        self._bias: Any = producers.get(node.input[2]) if len(node.input) > 2 else None
-        self._source: Any = producers.get(node.input[0])
-
-    @property
-    def is_integer(self) -> bool:
-        """Whether weights and input are integer and may change."""
-        ops = (self._weights, self._source)
-        if any(n is None or n.op_type != "DequantizeLinear" for n in ops):
-            return False
-        return all(name in self._constants for name in self._weights.input[:2])
-
-    def read(self, node: Any, place: int) -> Array:
-        """Return a constant of a DequantizeLinear: 0 its values, 1 its scale."""
-        from onnx import numpy_helper
-
-        return np.asarray(numpy_helper.to_array(self._constants[node.input[place]]))
-
-    def read_weights(self) -> tuple[Array, Array]:
-        """Return the stored integers and their scales."""
-        return self.read(self._weights, 0), self.read(self._weights, 1)
-
-    def store(self, layer: OnnxLayer, state: Layer) -> None:
-        """Write a repaired layer."""
-        stored, scales = self.read_weights()
-        turned = ungroup_weights(layer.op, state.integers, layer.weights.shape)
-        self._write(
-            self._weights.input[0], restore_onnx_weights(layer, turned).astype(stored.dtype)
+    def __init__(
+        self,
+        network: OnnxNetwork,
+        quantized: Any,
+        images: Array,
+        *,
+        outputs: Sequence[str],
+        steps: Sequence[Step],
+        threads: int,
+    ) -> None:
+        self._view, self._graph = network.view, network.graph
+        self._model = QdqModel(quantized)
+        found = (find_site(self._model, self._graph, op) for op in find_layers(self._graph))
+        self.sites = [site for site in found if site is not None]
+        ends = [_name_ends(self._graph, site.op) for site in self.sites]
+        own = [(site.source.name, site.output.name) for site in self.sites]
+        self._float_walk, self._walk = (
+            OnnxWalk(model, images, [*sum(names, ()), *outputs], threads=threads)
+            for model, names in ((network.model, ends), (quantized, own))
         )
-        steps = state.scales.ravel()[: scales.size].reshape(scales.shape).astype(np.float32)
-        self._write(self._weights.input[1], steps)
-        if self._bias is None or self._bias.op_type != "DequantizeLinear":
-            return
-        before, bias_scales = self.read(self._bias, 0), self.read(self._bias, 1)
-        source = float(self.read(self._source, 1).ravel()[0])
-        bias_steps = state.scales.astype(np.float32).astype(np.float64) * source
-        values = store_bias(state.bias.ravel(), bias_steps.ravel(), before.dtype)
-        self._write(self._bias.input[0], values.reshape(before.shape))
-        kept = bias_steps.ravel()[: bias_scales.size].reshape(bias_scales.shape)
-        self._write(self._bias.input[1], kept.astype(np.float32))
+        self._steps = choose_layer_steps(steps)
+        self._reports: list[LayerReport] = []
+        self._seconds = dict.fromkeys(self._steps, 0.0)
+        self._num_repaired = 0
 
-    def _write(self, name: str, values: Array) -> None:
-        from onnx import numpy_helper
+    def give_time(self, seconds: float | None) -> None:
+        """Let rounding take some time over all layers together."""
+        sizes = [get_weights(self._graph, s.op).size for s in self.sites if s.is_repairable]
+        self._steps = time_layer_steps(self._steps, seconds, num_weights=sum(sizes))
 
-        self._constants[name].CopyFrom(numpy_helper.from_array(values, name))
+    def visit(self, site: Site) -> None:
+        """Run up to a layer, repair it, and run it."""
+        ends = _name_ends(self._graph, site.op)
+        self._float_walk.read(ends[0])
+        self._walk.read(site.source.name)
+        expected = self._float_walk.read(ends[1])
+        repaired = bool(self._steps) and site.is_repairable and self._repair(site, expected)
+        self._report(site, expected, self._walk.read(site.output.name), repaired)
+        self._float_walk.pass_by(ends)
+        self._walk.pass_by((site.source.name, site.output.name))
+
+    def finish(self, outputs: Sequence[str]) -> Repaired:
+        """Run to the end."""
+        return Repaired(
+            model=self._model.model.SerializeToString(),
+            layers=tuple(self._reports),
+            steps=tuple(
+                StepReport(step=name, layers=self._num_repaired, seconds=seconds)
+                for name, seconds in self._seconds.items()
+            ),
+            expected=tuple(self._float_walk.read(name) for name in outputs),
+            outputs=tuple(self._walk.read(name) for name in outputs),
+        )
+
+    def _repair(self, site: Site, expected: Array) -> bool:
+        """Apply the steps to a layer; return whether the repair was kept."""
+        layer = apply_steps(self._describe(site, expected), self._steps, self._seconds)
+        constants = store_onnx_layer(self._model, site, layer)
+        before = {name: self._model.read(name) for name in constants}
+        some = pick_some(expected)
+        plain = self._measure(site, self._walk.try_reading(site.output.name, some), expected[some])
+        self._model.write(constants)
+        outputs = self._walk.try_reading(site.output.name)
+        if not self._measure(site, outputs[some], expected[some]) < plain:
+            self._model.write(before)
+            return False
+        self._walk.keep(site.output.name, outputs)
+        self._num_repaired += 1
+        return True
+
+    def _measure(self, site: Site, stored: Array, expected: Array) -> float:
+        return measure_distance(expected, dequantize(stored, site.output.quantization))
+
+    def _describe(self, site: Site, expected: Array) -> Layer:
+        graph, op = self._graph, site.op
+        source, output = get_activations(graph, op)
+        sides = self._float_walk.read(source.name), self._walk.read(site.source.name)
+        before, after, shown = (
+            self._view.turn(tensor.index, values)[:, 0]
+            for tensor, values in ((source, sides[0]), (source, sides[1]), (output, expected))
+        )
+        inputs = (
+            Activation(values=before),
+            Activation(values=after, quantization=site.source.quantization),
+        )
+        moments = measure_moments(
+            op, get_weights(graph, op).shape, inputs, output=shown, seed=op.index
+        )
+        return build_onnx_layer(self._model, graph, site, moments=moments)
+
+    def _report(self, site: Site, expected: Array, stored: Array, repaired: bool) -> None:
+        some = pick_some(expected)
+        quantization = site.output.quantization
+        self._reports.append(
+            compare_layer(
+                self._graph,
+                site.op,
+                (expected[some], dequantize(stored[some], quantization)),
+                output=(site.output.dtype, quantization),
+                repaired=repaired,
+            )
+        )
 
 
-def _find_site(model: Any, layer: OnnxLayer) -> _Site | None:
-    """Find a float layer in the QDQ model by its node's name; ``None`` where it stayed float."""
-    node = next((n for n in model.graph.node if n.name == layer.node.name), None)
-    if node is None:
-        return None
-    site = _Site(model, layer, node)
-    return site if site.is_integer else None
-
-
-def _describe(layer: OnnxLayer, site: _Site, inputs: tuple[Array, Array]) -> Layer:
-    shape = count_outputs(layer, inputs[0])
-    moments = measure_moments(
-        layer.op,
-        layer.weights.shape,
-        (Activation(values=inputs[0]), Activation(values=inputs[1])),
-        output=np.empty(shape, np.int8),
-        seed=layer.op.index,
-    )
-    stored, scales = site.read_weights()
-    turned = turn_weights(layer.node, stored)
-    depthwise = layer.weights.shape != turned.shape
-    integers = group_weights(layer.op, turned.transpose(3, 1, 2, 0) if depthwise else turned)
-    weights = group_weights(layer.op, layer.weights)
-    rows = integers.shape[:2]
-    bias = layer.bias.reshape(rows)
-    return Layer(
-        name=layer.node.name,
-        op=layer.op,
-        weights=weights,
-        target=weights,
-        integers=integers,
-        scales=np.broadcast_to(scales.astype(np.float64).ravel(), (rows[0] * rows[1],)).reshape(
-            rows
-        ),
-        shares_scale=scales.size < rows[0] * rows[1],
-        float_bias=bias,
-        bias=bias,
-        has_bias=layer.has_bias,
-        moments=moments,
-    )
+def _name_ends(graph: Graph, op: Op) -> tuple[str, ...]:
+    return tuple(tensor.name for tensor in get_activations(graph, op))

@@ -153,3 +153,17 @@ def test_a_file_with_the_ending_loads_as_a_detector(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(append_nms(make_heads(3), DETECTION))
 
     assert guess_task(read_graph(tmp_path / "m.onnx")) is Task.DETECT
+
+
+def test_heads_that_were_logits_come_off_as_the_scores_that_the_file_states() -> None:
+    model = append_nms(make_heads(3), DETECTION, logits=True)
+    encodings, logits = draw_heads(4, 3)
+
+    body = detach_ending(model)
+
+    heads = run(body, box_encodings=encodings, class_scores=logits)
+    np.testing.assert_allclose(heads["class_scores"], 1 / (1 + np.exp(-logits)), atol=1e-6)
+    np.testing.assert_array_equal(heads["box_encodings"], encodings)
+    again = detach_ending(append_nms(body, DETECTION))
+    scores = run(again, box_encodings=encodings, class_scores=logits)["class_scores"]
+    np.testing.assert_allclose(scores, heads["class_scores"], atol=1e-6)

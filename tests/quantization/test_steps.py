@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from edgevision.errors import InvalidConfigError
+from edgevision.quantization import steps
 from edgevision.quantization.steps import (
     APPLIES,
     FLOAT_STEPS,
@@ -49,3 +52,20 @@ def test_named_and_left_out_steps_do_not_mix_and_needs_are_told() -> None:
         choose_steps(Scheme.INT8, ["-polish"])
     with pytest.raises(InvalidConfigError, match="without spare_channels"):
         choose_steps(Scheme.INT8, ["added_channels"])
+
+
+def test_steps_are_applied_in_order_and_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[tuple[Any, str]]()
+
+    def note(name: str) -> Any:
+        return lambda layer: seen.append((layer, name)) or f"{layer}+{name}"
+
+    monkeypatch.setattr(steps, "LAYER_STEPS", {step: note(step) for step in LAYER_STEPS})
+    seconds = {Step.ROUNDING: 1.0, Step.BIAS_CORRECTION: 0.0}
+    chosen = steps.choose_layer_steps([Step.BIAS_CORRECTION, Step.NO_OPS, Step.ROUNDING])
+    layer: Any = "layer"
+    made: Any = steps.apply_steps(layer, chosen, seconds)
+    assert made == "layer+rounding+bias_correction"
+    assert seen == [("layer", "rounding"), ("layer+rounding", "bias_correction")]
+    assert seconds[Step.ROUNDING] > 1.0
+    assert seconds[Step.BIAS_CORRECTION] > 0.0

@@ -70,8 +70,12 @@ def test_what_is_refused(float_file: Path, int8_file: Path, photos: Path, tmp_pa
         ev.diagnose(float_file, tmp_path / "missing.tflite", data=photos)
     onnx = tmp_path / "m.onnx"
     onnx.write_bytes(b"")
-    with pytest.raises(UnsupportedOpError, match=r"only \.tflite files are diagnosed"):
+    with pytest.raises(InvalidModelError, match="have one format"):
         ev.diagnose(float_file, onnx, data=photos)
+    keras = tmp_path / "m.keras"
+    keras.write_bytes(b"")
+    with pytest.raises(UnsupportedOpError, match=r"only \.tflite and \.onnx files are diagnosed"):
+        ev.diagnose(keras, int8_file, data=photos)
     other = tmp_path / "other.tflite"
     other.write_bytes(build_classifier(num_classes=4, size=16, seed=3))
     with pytest.raises(InvalidModelError, match="different inputs"):
