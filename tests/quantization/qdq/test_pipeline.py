@@ -90,7 +90,7 @@ def test_rounding_may_take_its_time(
         float_onnx,
         tmp_path / "timed.onnx",
         calibration=photos,
-        steps=["rounding"],
+        steps=["-bias_correction"],
         rounding_seconds=60,
     )
     assert len(rounded) == len(set(rounded)) == len(result.layers)
