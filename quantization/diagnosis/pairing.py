@@ -137,7 +137,10 @@ def _find_activation(graph: Graph, op: Op) -> Op | None:
     if op.attributes.get("activation") or readers != (op.index + 1,):
         return None
     following = graph.ops[op.index + 1]
-    return following if following.attributes.get("activation") in ("relu", "relu6") else None
+    # The next layer may have a ReLU fused: that one is no part of this layer.
+    fits = following.kind is OpKind.ACTIVATION
+    fits &= following.attributes.get("activation") in ("relu", "relu6")
+    return following if fits else None
 
 
 def _list_keys(graph: Graph, sides: Sequence[Side]) -> list[tuple[Any, ...]]:
