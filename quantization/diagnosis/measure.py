@@ -135,7 +135,7 @@ class Measurement:
             index=after.op.index,
             name=name,
             block=find_block(name),
-            op=before.op.name if after.expanded else after.op.name,
+            op=self._after.graph.ops[after.last].name if after.expanded else after.op.name,
             kind=before.op.kind,
             local_sqnr_db=local.sqnr_db,
             sqnr_db=measure_powers(expected, together).sqnr_db,

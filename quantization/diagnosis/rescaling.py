@@ -9,12 +9,14 @@ channels would look like noise.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
+from edgevision.quantization.diagnosis.copies import LEAST_STEPS, Rows, find_sources
 from edgevision.quantization.diagnosis.layer_weights import (
     collect_weights,
     read_bias,
@@ -30,14 +32,11 @@ from edgevision.quantization.layers import REPAIRABLE, WEIGHTED
 Array = np.ndarray[Any, Any]
 Graphs = tuple[Graph, Graph]
 
-# Channels with fewer steps than this say nothing: they would look scaled in a collapsed file.
-_LEAST_STEPS = 4
 _LEAST_WEIGHTS = 16
 # Unrelated weights share half of their signs.
 _LEAST_SIGNS = 0.75
-# Cosines: a row below the first is not its channel's own, and one above the second is another's.
-_OWN = 0.9
-_COPY = 0.99
+# A factor that coarse weights tell is believed where the bias tells nearly the same.
+_LIKE_BIAS = 1.25
 # Hard-swish divides by it, the product that replaces it does not.
 _GATE = 6.0
 _KEEPING = (
@@ -157,67 +156,65 @@ def _read_swish_factors(graph: Graph, op: Op) -> Array | float:
 
 def _learn(graphs: Graphs, pair: Pair, given: Places | None) -> Places | None:
     """Tell the places of a layer's output from its weights."""
-    op, stored = (
-        pair.before.op,
-        collect_weights(pair.before.op, read_weights(graphs[1], pair.after.op), given),
-    )
-    weights = read_weights(graphs[0], op)
-    steps = _find_steps(graphs[1], pair)
+    before, after = graphs
+    op, weights = pair.before.op, read_weights(before, pair.before.op)
+    stored = collect_weights(op, read_weights(after, pair.after.op), given)
+    fits = given is not None and given.num_channels == weights.shape[-1]
     depthwise = op.kind is OpKind.DEPTHWISE_CONV_2D
-    if depthwise:
-        fits = given is not None and given.num_places == stored.shape[-1]
-        fits = fits and given is not None and given.num_channels == weights.shape[-1]
-        sources = given.sources if given is not None and fits else np.arange(weights.shape[-1])
-    else:
-        if stored.shape[1:] != weights.shape[1:]:
-            return None
-        if given is not None and given.num_channels == weights.shape[-1]:
-            weights = np.where(given.counts > 0, weights, 0)  # nobody reads the others any more
-        rows = sort_channels(op, weights), sort_channels(op, stored)
-        sources = _find_sources(*rows, steps)
-    rows = sort_channels(op, weights), sort_channels(op, stored)
-    if sources.size != len(rows[1]) or (rows[1][sources == NOWHERE] != 0).any():
+    if not depthwise and stored.shape[1:] != weights.shape[1:]:
         return None
-    found = Places.place(len(rows[0]), sources, _fit_factors(rows[0][sources], rows[1], steps))
-    bias = read_bias(graphs[1], pair.after.op, given) if found.moved else None
-    return found if bias is None else found.shift(bias)
-
-
-def _find_sources(weights: Array, stored: Array, steps: Array) -> Array:
-    """Return the float channel of each quantized one: its own, or the one that it is a copy of.
-
-    Args:
-        weights: (C, K) of the float layer.
-        stored: (Q, K) of the quantized one, Q ≥ C.
-        steps: (Q,) how many steps the largest stored weight of each channel has.
-    """
-    own = np.arange(len(stored))
-    own[len(weights) :] = NOWHERE
-    first, second = _normalize(weights), _normalize(stored)
-    num_shared = min(len(first), len(second))
-    likeness = np.full(len(stored), -1.0)
-    likeness[:num_shared] = np.einsum("ck,ck->c", first[:num_shared], second[:num_shared])
-    unlike = np.flatnonzero((likeness < _OWN) & (steps >= _LEAST_STEPS))
-    if not unlike.size:
-        return own
-    cosines = second[unlike] @ first.T
-    best = cosines.argmax(axis=1)
-    copied = cosines.max(axis=1) > _COPY
-    own[unlike[copied]] = best[copied]
-    return own
-
-
-def _normalize(rows: Array) -> Array:
-    norms = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1, keepdims=True))
-    return np.asarray(rows / np.where(norms > 0, norms, 1))
+    if given is not None and fits and not depthwise:
+        weights = np.where(given.counts > 0, weights, 0)  # nobody reads the others any more
+    bias = read_bias(after, pair.after.op, given)
+    rows = Rows(
+        weights=sort_channels(op, weights),
+        stored=sort_channels(op, stored),
+        steps=_find_steps(after, pair),
+        bias=np.zeros(stored.shape[-1 if depthwise else 0]) if bias is None else bias,
+        output_step=_find_output_step(after, pair),
+    )
+    if depthwise:
+        sources = given.sources if given is not None and fits else np.arange(len(rows.weights))
+    else:
+        sources = find_sources(rows)
+    if sources.size != len(rows.stored) or (rows.stored[sources == NOWHERE] != 0).any():
+        return None
+    factors = _fit_factors(rows.weights[sources], rows.stored, rows.steps)
+    found = Places.place(len(rows.weights), sources, factors)
+    if bias is None or not found.moved:
+        return found
+    own = read_bias(before, op, None)
+    if own is not None:
+        found = replace(found, factors=_fit_coarse(rows, found, own[sources]))
+    return found.shift(bias)
 
 
 def _fit_factors(weights: Array, stored: Array, steps: Array) -> Array:
     """Return the factor of each output channel; 1 where the stored weights are too coarse."""
     power = np.square(weights, dtype=np.float64).sum(axis=1)
     product = np.einsum("ok,ok->o", weights, stored, dtype=np.float64)
-    coarse = (steps < _LEAST_STEPS) | (power <= 0) | (product <= 0)
+    coarse = (steps < LEAST_STEPS) | (power <= 0) | (product <= 0)
     return np.where(coarse, 1.0, product / np.where(power > 0, power, 1.0)).astype(np.float32)
+
+
+def _fit_coarse(rows: Rows, found: Places, bias: Array) -> Array:
+    """Return the factors with those of coarse rows told by the bias, where the weights agree.
+
+    Args:
+        rows: Of the layer.
+        found: Their places.
+        bias: (Q,) of the float channel that each stands for.
+    """
+    told = _fit_factors(rows.weights[found.sources], rows.stored, np.full(found.num_places, np.inf))
+    ratio = rows.bias / np.where(bias == 0, 1, bias)
+    agree = (ratio * _LIKE_BIAS > told) & (ratio < told * _LIKE_BIAS)
+    coarse = (rows.steps < LEAST_STEPS) & (bias != 0) & agree
+    return np.where(coarse, ratio, found.factors).astype(np.float32)
+
+
+def _find_output_step(graph: Graph, pair: Pair) -> float:
+    quantization = graph.tensors[pair.after.output].quantization
+    return quantization.scales[0] if quantization else 0.0
 
 
 def _find_steps(graph: Graph, pair: Pair) -> Array:
