@@ -51,7 +51,7 @@ def test_copies_in_the_places_of_dead_channels(scheme: Scheme, extra: float) -> 
     diagnosis = diagnose_networks((network.model, quantize(filled, scheme)), IMAGES)
     check_sound(diagnosis, 30)
     assert diagnosis.rescaled == 2
-    # As good as beside the network that the file was made from, and better where copies are averaged.
+    # As good as beside the network that the file was made from; copies are averaged.
     own = diagnose_networks((filled.model, quantize(filled, scheme)), IMAGES)
     for seen, known in zip(diagnosis.layers, own.layers, strict=True):
         assert seen.sqnr_db is not None
