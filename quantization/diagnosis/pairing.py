@@ -1,8 +1,8 @@
 """Which operation of a quantized network is which of the float one.
 
 Files of other converters hold further QUANTIZE operations, fuse activations or leave them apart,
-and drop or add reshapes; ours may have more channels between two layers. So both are aligned by what
-they compute and by shape, what is left in between without regard to widths, and a layer with
+and drop or add reshapes; ours may have more channels between two layers. So both are aligned by
+what they compute and by shape, what is left in between without regard to widths, and a layer with
 weights is believed where its weights are those of the float one.
 """
 
