@@ -36,7 +36,7 @@ def build_chain(dead: tuple[int, ...] = (), *, extra: float = 0.0, seed: int = 0
     def layer(name: str, source: int, arrays: tuple[Any, Any], activation: int) -> int:
         weights, bias = (editor.add_tensor(f"c{id(a)}", data=np.float32(a)) for a in arrays)
         outputs = len(arrays[1])
-        result = editor.add_tensor(f"{name}/out", shape=(1, SIZE, SIZE, outputs))
+        result = editor.add_tensor(f"{name}_{source}/out", shape=(1, SIZE, SIZE, outputs))
         fields = _FIELDS | {"fusedActivationFunction": activation}
         kind = "DepthwiseConv2DOptions" if name.startswith("D") else "Conv2DOptions"
         fields |= {"depthMultiplier": 1} if name.startswith("D") else {}

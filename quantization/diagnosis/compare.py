@@ -40,8 +40,9 @@ def diagnose(
     """Find out which layers of a quantized file lost what, and why.
 
     The quantized file may come from any tool: layers are paired by what they compute, their shapes
-    and the signs of their weights, and channels that were equalized are scaled back. Layers that a
-    tool put in or took away are left out. Neither file is changed.
+    and the signs of their weights. Channels that were equalized are scaled back, and copies of a
+    channel count as one: their mean is what the next layer reads. A channel that nobody reads any
+    more is no loss. Layers that a tool put in or took away are left out. Neither file is changed.
 
     Args:
         model: The float ``.tflite`` or ``.onnx`` that the quantized one was made from.

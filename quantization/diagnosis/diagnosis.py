@@ -48,8 +48,8 @@ class Diagnosis:
             compared.
         layers: What was measured of each, in the order of execution.
         findings: Causes with their evidence, the worst layer first.
-        rescaled: Layers whose channels the quantizer scaled before rounding; the figures are of
-            the channels as the float network has them.
+        rescaled: Layers whose channels the quantizer scaled, copied or dropped before rounding; the
+            figures are of the channels as the float network has them.
         unpaired: Layers with weights that only one of both networks has.
     """
 

@@ -8,40 +8,35 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgevision.graph.graph import Graph, Op
+from edgevision.graph.graph import Graph
 from edgevision.graph.ops import OpKind
 from edgevision.quantization.answers import quantize_images
 from edgevision.quantization.constants import dequantize_tensor
 from edgevision.quantization.diagnosis.evidence import LayerEvidence, Shares, Values, Weights
-from edgevision.quantization.diagnosis.names import find_block, name_layers
-from edgevision.quantization.diagnosis.pairing import (
-    Pair,
-    Side,
-    feeds_softmax,
-    find_constant,
-    pair_networks,
-)
-from edgevision.quantization.diagnosis.powers import measure_powers
-from edgevision.quantization.diagnosis.rescaling import (
-    find_gain,
+from edgevision.quantization.diagnosis.layer_weights import (
+    Ends,
+    read_bias,
     read_weights,
-    refine_gain,
-    share_signs,
-    undo_gains,
+    restore_weights,
+    spread_weights,
 )
+from edgevision.quantization.diagnosis.names import find_block, name_layers
+from edgevision.quantization.diagnosis.pairing import Pair, feeds_softmax, pair_networks
+from edgevision.quantization.diagnosis.places import Places
+from edgevision.quantization.diagnosis.powers import measure_powers
+from edgevision.quantization.diagnosis.rescaling import PlaceFinder, find_places, get_input_places
+from edgevision.quantization.diagnosis.sides import find_constant
 from edgevision.quantization.diagnosis.values import (
     find_gate,
     measure_ties,
     measure_values,
     measure_weights,
 )
+from edgevision.quantization.gates import clip_unread, find_floors
 from edgevision.quantization.layers import WEIGHTED, get_bias
 from edgevision.specs import Progress
 
 Array = np.ndarray[Any, Any]
-
-# Unrelated weights share half of their signs.
-_LEAST_SIGNS = 0.75
 
 
 class LayerWalk(Protocol):
@@ -86,12 +81,9 @@ class Measurement:
 
     def __init__(self, walks: tuple[LayerWalk, LayerWalk], images: Array) -> None:
         graphs = walks[0].graph, walks[1].graph
-
-        def is_same(before: Side, after: Side) -> bool:
-            return share_signs(graphs[0], graphs[1], (before.op, after.op)) >= _LEAST_SIGNS
-
-        self.pairs = pair_networks(graphs[0], graphs[1], is_same)
-        self._gains: dict[int, Array] = {}
+        self.pairs = pair_networks(*graphs, PlaceFinder(graphs).accept)
+        self._places: dict[int, Places] = {}
+        self._floors = find_floors(graphs[0])
         self._names = name_layers(
             [graphs[0].tensors[pair.before.output].name for pair in self.pairs],
             [pair.before.op.name for pair in self.pairs],
@@ -102,18 +94,19 @@ class Measurement:
 
     @property
     def rescaled(self) -> int:
-        """Layers whose channels were scaled before they were rounded, of those measured so far."""
-        return len(self._gains)
+        """Layers whose channels were scaled or moved before rounding, of those measured so far."""
+        return len(self._places)
 
     @property
     def unpaired(self) -> int:
         """Layers with weights that only one of both networks has."""
-        paired = sum(pair.before.op.kind in WEIGHTED for pair in self.pairs)
-        counts = [
-            sum(op.kind in WEIGHTED for op in walk.graph.ops)
-            for walk in (self._before, self._after)
-        ]
-        return sum(counts) - 2 * paired
+        pairs = [(pair.before, pair.after) for pair in self.pairs]
+        total = 0
+        for walk, sides in zip((self._before, self._after), zip(*pairs, strict=True), strict=True):
+            covered = {i for side in sides for i in range(side.op.index, side.last + 1)}
+            ops = walk.graph.ops
+            total += sum(op.kind in WEIGHTED and op.index not in covered for op in ops)
+        return total
 
     def measure_input(self) -> Values:
         """Measure the images against the integers that the quantized network takes."""
@@ -148,10 +141,10 @@ class Measurement:
         self._after.advance(after.op.index)
         plain = self._before.try_ops(before.last)
         actual = self._after.try_ops(after.last)
-        expected = plain[before.output]
-        self._find_gain(pair, expected, actual[after.output])
-        alone = self._restore(pair, self._run_alone(pair)[after.output])
-        together = self._restore(pair, actual[after.output])
+        expected = self._clip(pair, plain[before.output])
+        self._find_places(pair, expected, actual[after.output])
+        alone = self._restore(pair, self._run_alone(pair)[after.output], expected)
+        together = self._restore(pair, actual[after.output], expected)
         output = self._measure_output(pair, expected)
         if output.softmax_next and output.bits:
             # As in ``measure_values``: quantizers may leave the lowest logits out.
@@ -163,7 +156,7 @@ class Measurement:
             index=after.op.index,
             name=name,
             block=find_block(name),
-            op=after.op.name,
+            op=self._after.graph.ops[after.last].name if after.expanded else after.op.name,
             kind=before.op.kind,
             local_sqnr_db=local.sqnr_db,
             sqnr_db=measure_powers(expected, together).sqnr_db,
@@ -180,20 +173,20 @@ class Measurement:
         self._after.commit(actual, after.last + 1)
         return evidence
 
-    def _find_gain(self, pair: Pair, expected: Array, stored: Array) -> None:
-        """Learn by how much the quantizer scaled the channels that a layer writes."""
-        gain = find_gain((self._before.graph, self._after.graph), pair, self._gains)
-        if gain is None:
+    def _find_places(self, pair: Pair, expected: Array, stored: Array) -> None:
+        """Learn where the channels that a layer writes are in the quantized network."""
+        found = find_places((self._before.graph, self._after.graph), pair, self._places)
+        if found is None or found.plain:
             return
         tensor = self._after.graph.tensors[pair.after.output]
         actual = dequantize_tensor(stored, tensor.quantization)
-        self._gains[pair.before.output] = refine_gain(gain, expected, actual)
+        self._places[pair.before.output] = found.refine(expected, actual)
 
     def _run_alone(self, pair: Pair) -> dict[int, Array]:
         """Run the quantized layer on what the float network gives it."""
         given = {}
         for tensor, mine in pair.inputs.items():
-            real = self._scale(self._before.live[mine], mine)
+            real = self._gather(self._before.live[mine], mine)
             shaped = real.reshape(len(real), *self._after.graph.tensors[tensor].shape)
             given[tensor] = quantize_images(shaped, self._after.graph.tensors[tensor])
         return self._after.try_ops(pair.after.last, given=given)
@@ -206,21 +199,37 @@ class Measurement:
             constants = self._read_constants(pair)
             if constants is None:
                 return None
-            outputs = self._before.try_ops(pair.before.last, constants)
-            powers[0] = _measure_noise(expected, outputs[pair.before.output])
+            powers[0] = self._measure_noise(pair, expected, constants)
         rounded = {mine: self._round(tensor, mine) for tensor, mine in pair.inputs.items()}
-        outputs = self._before.try_ops(pair.before.last, given=rounded)
-        powers[1] = _measure_noise(expected, outputs[pair.before.output])
+        powers[1] = self._measure_noise(pair, expected, given=rounded)
         tensor = self._after.graph.tensors[pair.after.output]
-        scaled = self._scale(expected, pair.before.output)
-        stored = quantize_images(scaled, tensor)
-        back = self._restore(pair, stored)
-        powers[2] = _measure_noise(expected, back)
+        stored = quantize_images(self._gather(expected, pair.before.output), tensor)
+        powers[2] = _sum_noise(expected, self._restore(pair, stored, expected))
         total = sum(powers)
         if total <= 0:
             return None
         weights, inputs, output = (round(power / total, 4) for power in powers)
         return Shares(weights=weights, inputs=inputs, output=output)
+
+    def _measure_noise(
+        self,
+        pair: Pair,
+        expected: Array,
+        constants: dict[int, Array] | None = None,
+        *,
+        given: dict[int, Array] | None = None,
+    ) -> float:
+        """Return what the float layer makes of other constants or inputs, as noise power."""
+        outputs = self._before.try_ops(pair.before.last, constants, given)
+        actual = self._clip(pair, outputs[pair.before.output])
+        places = self._places.get(pair.before.output)
+        if places is not None and places.moved:  # what has no place is read by nobody
+            actual = np.where(places.counts > 0, actual, expected)
+        return _sum_noise(expected, actual)
+
+    def _get_ends(self, pair: Pair) -> Ends:
+        given = get_input_places(self._before.graph, pair, self._places)
+        return given, self._places.get(pair.before.output)
 
     def _read_constants(self, pair: Pair) -> dict[int, Array] | None:
         """Return the quantized weights and bias as constants of the float layer."""
@@ -229,35 +238,30 @@ class Measurement:
         stored = find_constant(self._after.graph, pair.after.op.inputs[1])
         if weights is None or stored is None or weights.dtype != "float32":
             return None
-        (mine,) = list(pair.inputs.values())[:1]
-        gains = self._gains.get(mine), self._gains.get(pair.before.output)
-        real = undo_gains(op, read_weights(self._after.graph, pair.after.op), *gains)
-        constants = {weights.index: real}
-        biases = get_bias(graph, op), get_bias(self._after.graph, pair.after.op)
-        if all(b is not None and b.data is not None for b in biases):
-            constants |= self._read_bias(pair, gains[1])
-        return constants
+        real, own = read_weights(self._after.graph, pair.after.op), read_weights(graph, op)
+        restored = restore_weights(op, real, own, self._get_ends(pair))
+        return {weights.index: restored, **self._read_bias(pair)}
 
-    def _read_bias(self, pair: Pair, gain: Array | None) -> dict[int, Array]:
-        graph = self._after.graph
+    def _read_bias(self, pair: Pair) -> dict[int, Array]:
         mine = get_bias(self._before.graph, pair.before.op)
-        bias = get_bias(graph, pair.after.op)
-        if mine is None or bias is None or bias.data is None or mine.dtype != "float32":
+        given, written = self._get_ends(pair)
+        real = read_bias(self._after.graph, pair.after.op, given)
+        if mine is None or mine.data is None or real is None or mine.dtype != "float32":
             return {}
-        real = _read_real_bias(pair.after.op, bias.data, graph.tensors, bias.quantization)
-        return {mine.index: (real if gain is None else real / gain).astype(np.float32)}
+        restored = real if written is None else written.restore(real, mine.data)
+        return {mine.index: restored.astype(np.float32)}
 
     def _measure_inputs(self, pair: Pair) -> tuple[Values, ...]:
         for tensor, mine in pair.inputs.items():
             if tensor not in self._measured:  # it is no layer's output: the image, or rescaled
                 target = self._after.graph.tensors[tensor]
-                values = self._scale(self._before.live[mine], mine)
-                self._measured[tensor] = measure_values(values, target)
+                values = clip_unread(self._before.live[mine], self._floors, mine)
+                self._measured[tensor] = measure_values(self._gather(values, mine), target)
         return tuple(self._measured[tensor] for tensor in pair.inputs)
 
     def _measure_output(self, pair: Pair, expected: Array) -> Values:
         tensor = self._after.graph.tensors[pair.after.output]
-        values = self._scale(expected, pair.before.output)
+        values = self._gather(expected, pair.before.output)
         softmax_next = feeds_softmax(self._before.graph, pair.before.output)
         found = measure_values(values, tensor, softmax_next=softmax_next)
         self._measured[pair.after.output] = found
@@ -278,11 +282,7 @@ class Measurement:
         stored = find_constant(graph, pair.after.op.inputs[1]) if op.kind in WEIGHTED else None
         if stored is None:
             return None
-        weights = read_weights(self._before.graph, op)
-        (mine,) = list(pair.inputs.values())[:1]
-        gains = [self._gains.get(t) for t in (mine, pair.before.output)]
-        inverse = [None if gain is None else 1 / np.where(gain == 0, 1, gain) for gain in gains]
-        weights = undo_gains(op, weights, *inverse)
+        weights = spread_weights(op, read_weights(self._before.graph, op), self._get_ends(pair))
         last = op.kind is OpKind.DEPTHWISE_CONV_2D
         found = measure_weights(graph, pair.after.op, weights, stored, last)
         return self._add_lost_bias(pair, found) if found.saturated else found
@@ -290,46 +290,38 @@ class Measurement:
     def _add_lost_bias(self, pair: Pair, weights: Weights) -> Weights:
         """Put the saturated channel that lost most first, and tell what it lost."""
         bias = get_bias(self._before.graph, pair.before.op)
-        kept = self._read_bias(pair, self._gains.get(pair.before.output))
-        if bias is None or bias.data is None or bias.index not in kept:
+        given, written = self._get_ends(pair)
+        stored = read_bias(self._after.graph, pair.after.op, given)
+        if bias is None or bias.data is None or stored is None:
             return weights
-        needed, stored = bias.data, kept[bias.index]
-        order = sorted(weights.saturated, key=lambda c: -abs(float(needed[c] - stored[c])))
-        lost = float(needed[order[0]]), float(stored[order[0]])
+        places = written or Places.keep(bias.data.size)
+        needed, kept = places.spread(bias.data) / places.factors, stored / places.factors
+        order = sorted(weights.saturated, key=lambda c: -abs(float(needed[c] - kept[c])))
+        lost = float(needed[order[0]]), float(kept[order[0]])
         return replace(weights, saturated=tuple(order), lost_bias=lost)
 
     def _round(self, tensor: int, mine: int) -> Array:
         """Return the float values of a layer's input as its integers say them."""
-        target = self._after.graph.tensors[tensor]
-        values = self._scale(self._before.live[mine], mine)
-        real = dequantize_tensor(quantize_images(values, target), target.quantization)
-        gain = self._gains.get(mine)
-        return real if gain is None else real / gain
+        target, values = self._after.graph.tensors[tensor], self._before.live[mine]
+        stored = quantize_images(self._gather(values, mine), target)
+        real, places = dequantize_tensor(stored, target.quantization), self._places.get(mine)
+        return real if places is None else places.restore(real, values)
 
-    def _scale(self, values: Array, mine: int) -> Array:
-        gain = self._gains.get(mine)
-        return values if gain is None else values * gain
+    def _clip(self, pair: Pair, values: Array) -> Array:
+        """Raise values of the float network to what the next layers tell apart."""
+        return clip_unread(values, self._floors, pair.before.output)
 
-    def _restore(self, pair: Pair, stored: Array) -> Array:
+    def _gather(self, values: Array, mine: int) -> Array:
+        places = self._places.get(mine)
+        return values if places is None else places.gather(values)
+
+    def _restore(self, pair: Pair, stored: Array, expected: Array) -> Array:
+        """Return what the quantized layer writes as the float network has it."""
         tensor = self._after.graph.tensors[pair.after.output]
         real = dequantize_tensor(stored, tensor.quantization)
-        gain = self._gains.get(pair.before.output)
-        return real if gain is None else real / gain
+        places = self._places.get(pair.before.output)
+        return self._clip(pair, real if places is None else places.restore(real, expected))
 
 
-def _read_real_bias(op: Op, data: Array, tensors: Any, quantization: Any) -> Array:
-    """Return a bias in float; some writers leave its scale out: input scale × weight scale."""
-    if data.dtype.kind == "f":
-        return np.asarray(data, np.float64)
-    if quantization is not None:
-        scales = np.asarray(quantization.scales, np.float64)
-    else:
-        parts = [tensors[op.inputs[i]].quantization for i in (0, 1)]
-        scales = np.ones(1)
-        for part in parts:
-            scales = scales * np.asarray(part.scales if part else (1.0,), np.float64)
-    return np.asarray(data * scales)
-
-
-def _measure_noise(expected: Array, actual: Array) -> float:
+def _sum_noise(expected: Array, actual: Array) -> float:
     return float(measure_powers(expected, actual).noise.mean())

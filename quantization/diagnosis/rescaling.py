@@ -1,163 +1,230 @@
-"""Channels that a quantizer scaled before it rounded, told from the weights.
+"""Channels that a quantizer scaled, copied or dropped before it rounded, told from the weights.
 
 Equalization multiplies a channel by a factor and divides the next layer's weights by it: the
-network answers the same, yet inner values differ. Without the factors such channels would look
-like noise.
+network answers the same, yet inner values differ. Copies of a channel, in the places of dead ones
+or in places that were added, share the next layer's weights. Without knowing of either, such
+channels would look like noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
-from edgevision.quantization.constants import dequantize_tensor
-from edgevision.quantization.diagnosis.pairing import Pair, find_constant, list_read
-from edgevision.quantization.layers import REPAIRABLE
+from edgevision.quantization.diagnosis.copies import LEAST_STEPS, Rows, find_sources
+from edgevision.quantization.diagnosis.layer_weights import (
+    collect_weights,
+    read_bias,
+    read_weights,
+    restore_weights,
+    sort_channels,
+)
+from edgevision.quantization.diagnosis.pairing import Pair
+from edgevision.quantization.diagnosis.places import NOWHERE, Places, join_places
+from edgevision.quantization.diagnosis.sides import find_constant, list_read
+from edgevision.quantization.layers import REPAIRABLE, WEIGHTED
 
 Array = np.ndarray[Any, Any]
+Graphs = tuple[Graph, Graph]
 
-# Rounding alone moves the norm of a channel's weights by less.
-_LEAST_CHANGE = 0.1
-# Channels with fewer steps than this say nothing: they would look scaled in a collapsed file.
-_LEAST_STEPS = 4
 _LEAST_WEIGHTS = 16
-_MOST_REFINED = 1.25
+# Unrelated weights share half of their signs.
+_LEAST_SIGNS = 0.75
+# A factor that coarse weights tell is believed where the bias tells nearly the same.
+_LIKE_BIAS = 1.25
+# Hard-swish divides by it, the product that replaces it does not.
+_GATE = 6.0
 _KEEPING = (
     *(OpKind.PAD, OpKind.MAX_POOL, OpKind.AVERAGE_POOL, OpKind.GLOBAL_POOL, OpKind.REDUCE),
     *(OpKind.ACTIVATION, OpKind.ADD, OpKind.RESIZE, OpKind.RESHAPE),
 )
 
 
-def find_gain(graphs: tuple[Graph, Graph], pair: Pair, gains: Mapping[int, Array]) -> Array | None:
-    """Find by how much each channel that a layer writes was multiplied.
+class PlaceFinder:
+    """Follows channels through both networks while their layers are paired.
+
+    Args:
+        graphs: The float and the quantized network.
+    """
+
+    def __init__(self, graphs: Graphs) -> None:
+        self._graphs = graphs
+        self._places: dict[int, Places] = {}
+
+    def accept(self, pair: Pair) -> bool:
+        """Whether two layers hold the same weights, up to the places of channels."""
+        found = find_places(self._graphs, pair, self._places)
+        if found is None:
+            return False
+        if pair.before.op.kind in WEIGHTED:
+            ends = get_input_places(self._graphs[0], pair, self._places), found
+            if share_signs(self._graphs, pair, ends) < _LEAST_SIGNS:
+                return False
+        if not found.plain:
+            self._places[pair.before.output] = found
+        return True
+
+
+def find_places(graphs: Graphs, pair: Pair, places: Mapping[int, Places]) -> Places | None:
+    """Find where the channels that a layer writes are in the quantized network.
 
     Args:
         graphs: The float and the quantized network.
         pair: The layer in both.
-        gains: (C,) of the tensors before it, by index in the float network.
+        places: Of the tensors before it, by index in the float network; those missing are plain.
 
     Returns:
-        (C,) float32; ``None`` where the channels kept their scale.
+        ``None`` where nothing explains why the two networks have different numbers of channels.
     """
-    found = _find_gain(*graphs, pair, gains)
-    if found is None or np.abs(found - 1).max(initial=0) <= _LEAST_CHANGE:
-        return None
-    return found
+    before, after = graphs
+    widths = tuple(
+        (graph.tensors[side.output].shape or (1,))[-1]
+        for graph, side in ((before, pair.before), (after, pair.after))
+    )
+    op = pair.before.op
+    if op.kind in REPAIRABLE:
+        found = _learn(graphs, pair, get_input_places(before, pair, places))
+    else:
+        found = _inherit(graphs, pair, places)
+    if found is None or (found.num_channels, found.num_places) != widths:
+        return Places.keep(widths[0]) if widths[0] == widths[1] else None
+    factor = pair.after.factor / pair.before.factor
+    return found if factor == 1 else found.scale(factor)
 
 
-def refine_gain(gain: Array, expected: Array, actual: Array) -> Array:
-    """Fit the factors to the activations, near what the weights tell.
-
-    Rounded weights tell a factor to a few percent, and the errors of one layer would go into the
-    next one's: after twenty layers nothing could be said of them.
-
-    Args:
-        gain: (C,) as the weights tell.
-        expected: (N, …, C) float32 of the float network.
-        actual: The same of the quantized one.
-    """
-    channels = gain.size
-    product, power = np.zeros(channels), np.zeros(channels)
-    for one, other in zip(expected, actual, strict=True):
-        scaled = one.reshape(-1, channels) * gain
-        product += np.einsum("nc,nc->c", scaled, other.reshape(-1, channels))
-        power += np.einsum("nc,nc->c", scaled, scaled)
-    used = power > 0
-    factor = np.ones(channels)
-    factor[used] = np.clip(product[used] / power[used], 1 / _MOST_REFINED, _MOST_REFINED)
-    return np.asarray(gain * factor, np.float32)
+def get_input_places(graph: Graph, pair: Pair, places: Mapping[int, Places]) -> Places | None:
+    """Return the places of the first activation that a layer reads; ``None`` where plain."""
+    reads = list_read(graph, pair.before.op)
+    return places.get(reads[0]) if reads else None
 
 
-def read_weights(graph: Graph, op: Op) -> Array:
-    """Return the real weights of a layer, in the shape of the file, float32."""
-    tensor = find_constant(graph, op.inputs[1])
-    if tensor is None or tensor.data is None:
-        return np.zeros(graph.tensors[op.inputs[1]].shape, np.float32)
-    return dequantize_tensor(tensor.data, tensor.quantization)
-
-
-def undo_gains(
-    op: Op, weights: Array, gain: Array | None, output_gain: Array | None = None
-) -> Array:
-    """Return the weights as they would be for channels that were not scaled.
-
-    Args:
-        op: The layer.
-        weights: In the shape of the file.
-        gain: (C,) of its input; left alone where the weights' last axis has another size.
-        output_gain: (O,) of its output.
-    """
-    if gain is not None and gain.size == weights.shape[-1]:
-        weights = weights * gain
-    if output_gain is not None:
-        depthwise = op.kind is OpKind.DEPTHWISE_CONV_2D
-        shape = (-1,) if depthwise else (-1, *[1] * (weights.ndim - 1))
-        weights = weights / output_gain.reshape(shape)
-    return np.asarray(weights, np.float32)
-
-
-def sort_channels(op: Op, weights: Array) -> Array:
-    """Return (O, K): the weights of each output channel."""
-    if op.kind is OpKind.DEPTHWISE_CONV_2D:
-        return weights.reshape(-1, weights.shape[-1]).T
-    return weights.reshape(weights.shape[0], -1)
-
-
-def share_signs(before: Graph, after: Graph, ops: tuple[Op, Op]) -> float:
+def share_signs(graphs: Graphs, pair: Pair, ends: tuple[Places | None, Places]) -> float:
     """Return the share of weights that kept their sign, whatever their channels were scaled by.
 
-    Only weights that are not zero in either count; 1 where too few are left to tell.
+    Only weights that are not zero in either count; 1 where too few are left to tell, 0 where the
+    shapes differ.
     """
     first, second = (
-        read_weights(graph, op) for graph, op in zip((before, after), ops, strict=True)
+        read_weights(graph, side.op)
+        for graph, side in zip(graphs, (pair.before, pair.after), strict=True)
     )
+    if pair.before.op.kind in REPAIRABLE:
+        second = restore_weights(pair.before.op, second, np.zeros_like(first), ends)
+    if first.shape != second.shape:
+        return 0.0
     used = (first != 0) & (second != 0)
     if int(used.sum()) < _LEAST_WEIGHTS:
         return 1.0
     return float((np.sign(first[used]) == np.sign(second[used])).mean())
 
 
-def _find_gain(before: Graph, after: Graph, pair: Pair, gains: Mapping[int, Array]) -> Array | None:
-    op, reads = pair.before.op, list_read(before, pair.before.op)
-    channels = before.tensors[pair.before.output].shape[-1:]
-    if op.kind is OpKind.CONCAT:
-        return _join(before, reads, gains) if _is_last_axis(before, op) else None
-    gain = gains.get(reads[0]) if reads else None
-    if op.kind in _KEEPING:
-        return gain if gain is not None and gain.shape == channels else None
-    if op.kind not in REPAIRABLE:
+def _inherit(graphs: Graphs, pair: Pair, places: Mapping[int, Places]) -> Places | None:
+    """Return the places that a layer without weights of its own passes on."""
+    before, op = graphs[0], pair.before.op
+    reads = list_read(before, op)
+    if not any(t in places for t in reads) and not pair.after.expanded:
         return None
-    stored = sort_channels(op, undo_gains(op, read_weights(after, pair.after.op), gain))
-    return _fit_gain(sort_channels(op, read_weights(before, op)), stored, _find_steps(after, pair))
+    given = [places.get(t, Places.keep((before.tensors[t].shape or (1,))[-1])) for t in reads]
+    if op.kind is OpKind.CONCAT:
+        return join_places(given) if _is_last_axis(before, op) else None
+    if op.kind is OpKind.MUL:
+        return _multiply(given)
+    if pair.after.expanded and not pair.before.expanded:
+        return given[0].scale(_GATE * _read_swish_factors(graphs[1], pair.after.op))
+    return given[0] if op.kind in _KEEPING else None
 
 
-def _fit_gain(weights: Array, stored: Array, steps: Array) -> Array:
+def _multiply(given: list[Places]) -> Places | None:
+    """Return the places of a product; a constant or a single value is no activation's channels."""
+    wide = [places for places in given if places.num_channels > 1] or given[:1]
+    if any(not np.array_equal(places.sources, wide[0].sources) for places in wide):
+        return None
+    factors = np.prod([places.factors for places in given], axis=0)
+    return Places.place(wide[0].num_channels, wide[0].sources, factors)
+
+
+def _read_swish_factors(graph: Graph, op: Op) -> Array | float:
+    """Return what a layer before the product multiplies with, where there is one."""
+    single = op.attributes.get("activation") == "relu6"
+    return 1.0 if single else read_weights(graph, op).reshape(-1)
+
+
+def _learn(graphs: Graphs, pair: Pair, given: Places | None) -> Places | None:
+    """Tell the places of a layer's output from its weights."""
+    before, after = graphs
+    op, weights = pair.before.op, read_weights(before, pair.before.op)
+    stored = collect_weights(op, read_weights(after, pair.after.op), given)
+    fits = given is not None and given.num_channels == weights.shape[-1]
+    depthwise = op.kind is OpKind.DEPTHWISE_CONV_2D
+    if not depthwise and stored.shape[1:] != weights.shape[1:]:
+        return None
+    if given is not None and fits and not depthwise:
+        weights = np.where(given.counts > 0, weights, 0)  # nobody reads the others any more
+    bias = read_bias(after, pair.after.op, given)
+    rows = Rows(
+        weights=sort_channels(op, weights),
+        stored=sort_channels(op, stored),
+        steps=_find_steps(after, pair),
+        bias=np.zeros(stored.shape[-1 if depthwise else 0]) if bias is None else bias,
+        output_step=_find_output_step(after, pair),
+    )
+    if depthwise:
+        sources = given.sources if given is not None and fits else np.arange(len(rows.weights))
+    else:
+        sources = find_sources(rows)
+    if sources.size != len(rows.stored) or (rows.stored[sources == NOWHERE] != 0).any():
+        return None
+    factors = _fit_factors(rows.weights[sources], rows.stored, rows.steps)
+    found = Places.place(len(rows.weights), sources, factors)
+    if bias is None or not found.moved:
+        return found
+    own = read_bias(before, op, None)
+    if own is not None:
+        found = replace(found, factors=_fit_coarse(rows, found, own[sources]))
+    return found.shift(bias)
+
+
+def _fit_factors(weights: Array, stored: Array, steps: Array) -> Array:
     """Return the factor of each output channel; 1 where the stored weights are too coarse."""
     power = np.square(weights, dtype=np.float64).sum(axis=1)
     product = np.einsum("ok,ok->o", weights, stored, dtype=np.float64)
-    coarse = (steps < _LEAST_STEPS) | (power <= 0) | (product <= 0)
+    coarse = (steps < LEAST_STEPS) | (power <= 0) | (product <= 0)
     return np.where(coarse, 1.0, product / np.where(power > 0, power, 1.0)).astype(np.float32)
 
 
+def _fit_coarse(rows: Rows, found: Places, bias: Array) -> Array:
+    """Return the factors with those of coarse rows told by the bias, where the weights agree.
+
+    Args:
+        rows: Of the layer.
+        found: Their places.
+        bias: (Q,) of the float channel that each stands for.
+    """
+    told = _fit_factors(rows.weights[found.sources], rows.stored, np.full(found.num_places, np.inf))
+    ratio = rows.bias / np.where(bias == 0, 1, bias)
+    agree = (ratio * _LIKE_BIAS > told) & (ratio < told * _LIKE_BIAS)
+    coarse = (rows.steps < LEAST_STEPS) & (bias != 0) & agree
+    return np.where(coarse, ratio, found.factors).astype(np.float32)
+
+
+def _find_output_step(graph: Graph, pair: Pair) -> float:
+    quantization = graph.tensors[pair.after.output].quantization
+    return quantization.scales[0] if quantization else 0.0
+
+
 def _find_steps(graph: Graph, pair: Pair) -> Array:
-    """Return (O,) how many steps the largest stored weight of each channel has."""
+    """Return (Q,) how many steps the largest stored weight of each channel has."""
     tensor = find_constant(graph, pair.after.op.inputs[1])
     if tensor is None or tensor.data is None or tensor.quantization is None:
         return np.full(graph.tensors[pair.after.output].shape[-1], np.inf)
     zero = tensor.quantization.zero_points[0]
     rows = sort_channels(pair.after.op, tensor.data.astype(np.int32) - zero)
     return np.asarray(np.abs(rows).max(axis=1))
-
-
-def _join(graph: Graph, reads: list[int], gains: Mapping[int, Array]) -> Array | None:
-    if not any(t in gains for t in reads):
-        return None
-    parts = [gains.get(t, np.ones(graph.tensors[t].shape[-1], np.float32)) for t in reads]
-    return np.concatenate(parts)
 
 
 def _is_last_axis(graph: Graph, op: Op) -> bool:

@@ -48,6 +48,22 @@ def test_an_activation_that_only_one_side_fused() -> None:
     assert diagnosis.unpaired == 0
 
 
+def test_a_relu_fused_into_the_next_layer_belongs_to_that_layer() -> None:
+    def build_three(*, fused: bool) -> bytes:
+        net = NetworkSketch()
+        x = net.conv(net.image, draw_weights(8, 1, 1, 3), name="first", relu=int(fused))
+        x = x if fused else net.map("RELU", x, name="activated")
+        x = net.conv(x, draw_weights(6, 1, 1, 8, seed=1), name="second")
+        return net.finish(net.conv(x, draw_weights(7, 1, 1, 6, seed=2), name="third", relu=1))
+
+    before, after = build_three(fused=False), quantize(build_three(fused=True))
+    pairs = pair_networks(read_tflite(before), read_tflite(after))
+    assert [(pair.before.last, pair.after.last) for pair in pairs] == [(1, 0), (2, 1), (3, 2)]
+    diagnosis = diagnose_networks((before, after), draw_images())
+    assert diagnosis.findings == ()
+    assert diagnosis.unpaired == 0
+
+
 def test_equalized_channels_are_no_noise() -> None:
     scale = np.geomspace(1, 60, 8)
     diagnosis = diagnose_networks((build(), quantize(build(scale=scale))), draw_images())
