@@ -76,7 +76,8 @@ def find_cache_folder() -> Path | None:
 class CalibrationCache:
     """The entry of one network and one set of images.
 
-    Making it reads and hashes every image; broken ones too.
+    Every image is read and hashed, broken ones too, but only where an entry of the network exists
+    or one is to be written.
 
     Args:
         folder: Where entries are.
@@ -96,18 +97,21 @@ class CalibrationCache:
         max_bytes: int = _MAX_BYTES,
     ) -> None:
         self._states = _read_states(images.files)
-        key = _describe(model, images, preprocessing)
-        self._place = folder / "calibration" / f"{key}{_SUFFIX}"
+        self._network = _describe(model, images, preprocessing)
+        self._folder = folder / "calibration"
         self._preprocessing = preprocessing
         self._max_bytes = max_bytes
         self._start = time.perf_counter()
 
     def load(self, images: CalibrationImages) -> Calibration | None:
         """Return what was measured before, and give the images what they held; or ``None``."""
+        if not any(self._folder.glob(f"{self._network}-*{_SUFFIX}")):
+            return None
+        place = self._find_place(images)
         try:
             # Opened here: NumPy leaves a file open that is no archive.
             with (
-                self._place.open("rb") as file,
+                place.open("rb") as file,
                 np.load(file, allow_pickle=False) as stored,
             ):
                 entry = {name: stored[name] for name in stored.files}
@@ -120,7 +124,7 @@ class CalibrationCache:
         except _DAMAGED:
             return None
         with contextlib.suppress(OSError):
-            os.utime(self._place)
+            os.utime(place)
         return calibration
 
     def store(self, images: CalibrationImages, calibration: Calibration) -> bool:
@@ -133,6 +137,7 @@ class CalibrationCache:
         pixels = _find_pixels(images.kept, self._preprocessing)
         if pixels is None or pixels.nbytes > self._max_bytes // 4:
             return False
+        place = self._find_place(images)
         if not self._states or _read_states(images.files) != self._states:
             return False
         skipped = [(images.files.index(file), reason) for file, reason in images.skipped]
@@ -145,17 +150,20 @@ class CalibrationCache:
         }
         try:
             # Photos of the user are nobody else's business.
-            self._place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with atomic_path(self._place) as temporary, temporary.open("wb") as file:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with atomic_path(place) as temporary, temporary.open("wb") as file:
                 np.savez(file, allow_pickle=False, **entry)
-            _remove_oldest(self._place.parent, self._max_bytes)
+            _remove_oldest(self._folder, self._max_bytes)
         except (OSError, OutputError):
             return False
         return True
 
+    def _find_place(self, images: CalibrationImages) -> Path:
+        return self._folder / f"{self._network}-{_hash_files(images.files)}{_SUFFIX}"
+
 
 def _describe(model: bytes, images: CalibrationImages, preprocessing: Preprocessing) -> str:
-    """Hash everything that a result depends on."""
+    """Hash everything that a result depends on but the images themselves."""
     digest = hashlib.sha256(model)
     settings = {
         "format": _FORMAT,
@@ -164,7 +172,13 @@ def _describe(model: bytes, images: CalibrationImages, preprocessing: Preprocess
         "versions": {name: _find_version(name) for name in _PACKAGES},
     }
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    for file in images.files:
+    return digest.hexdigest()
+
+
+def _hash_files(files: Sequence[Path]) -> str:
+    """Hash the content of files, in order."""
+    digest = hashlib.sha256()
+    for file in files:
         try:
             with file.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
