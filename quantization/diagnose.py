@@ -15,6 +15,8 @@ from edgevision.specs import Quantization
 
 Array = np.ndarray[Any, Any]
 
+_BLOCK = 16384
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerReport:
@@ -113,11 +115,21 @@ def measure_sqnr_db(expected: Array, actual: Array) -> float | None:
     >>> measure_sqnr_db(np.ones(2), np.ones(2)) is None
     True
     """
-    signal = float(np.square(expected, dtype=np.float64).mean())
-    noise = float(np.square(np.subtract(expected, actual, dtype=np.float64)).mean())
+    signal, noise = measure_power(expected), measure_power(expected - actual)
     if signal <= 0 or noise <= 0:
         return None
     return round(10 * math.log10(signal / noise), 2)
+
+
+def measure_power(values: Array) -> float:
+    """Return the mean square; blocks are summed in double precision, without a copy of the whole.
+
+    >>> measure_power(np.array([3.0, -4.0]))
+    12.5
+    """
+    flat = values.reshape(-1)
+    blocks = (flat[i : i + _BLOCK] for i in range(0, flat.size, _BLOCK))
+    return sum(float(np.dot(block, block)) for block in blocks) / max(flat.size, 1)
 
 
 def measure_outputs(
@@ -144,8 +156,7 @@ def measure_error(expected: Sequence[Array], actual: Sequence[Array]) -> float:
     """
     shares = []
     for one, other in zip(expected, actual, strict=True):
-        signal = float(np.square(one, dtype=np.float64).mean())
-        noise = float(np.square(np.subtract(one, other, dtype=np.float64)).mean())
+        signal, noise = measure_power(one), measure_power(one - other)
         shares.append(noise / max(signal, float(np.finfo(np.float64).tiny)))
     return float(np.mean(shares))
 

@@ -8,6 +8,7 @@ network's; otherwise it stays as the engine made it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from edgevision.graph.graph import Op
 from edgevision.graph.tflite import read_tflite
 from edgevision.quantization.answers import quantize_images
 from edgevision.quantization.blas import use_single_thread
-from edgevision.quantization.diagnose import LayerReport, compare_layer
+from edgevision.quantization.diagnose import LayerReport, compare_layer, measure_power
 from edgevision.quantization.gates import clip_unread, find_floors
 from edgevision.quantization.layers import (
     Layer,
@@ -39,7 +40,7 @@ from edgevision.quantization.steps import (
 from edgevision.quantization.storage import Stored, store_layer
 from edgevision.quantization.walk import Walk
 from edgevision.runtime.classify import dequantize
-from edgevision.specs import Progress
+from edgevision.specs import Progress, Quantization
 
 Array = np.ndarray[Any, Any]
 
@@ -91,11 +92,16 @@ def repair_network(
     session = _Session(models, images, steps, threads)
     pairs = _pair_layers(session)
     session.give_time(rounding_seconds, [op for _, op in pairs])
-    for done, ops in enumerate(pairs):
-        with use_single_thread():
-            session.visit(ops)
-        if progress:
-            progress("repairing layers", done + 1, len(pairs))
+    with ThreadPoolExecutor(1) as ahead:
+        # The float network does not wait for repairs: its next layer runs beside them.
+        coming = [ahead.submit(session.run_float, ops[0]) for ops in pairs[:1]]
+        for done, ops in enumerate(pairs):
+            seen = coming.pop().result()
+            coming.extend(ahead.submit(session.run_float, p[0]) for p in pairs[done + 1 : done + 2])
+            with use_single_thread():
+                session.visit(ops, seen)
+            if progress:
+                progress("repairing layers", done + 1, len(pairs))
     return session.finish(models[1])
 
 
@@ -105,6 +111,19 @@ def _pair_layers(session: _Session) -> list[tuple[Op, Op]]:
     if [op.kind for op in float_ops] != [op.kind for op in ops]:
         return []
     return list(zip(float_ops, ops, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Seen:
+    """One layer of the float network on all images.
+
+    Attributes:
+        given: (N, 1, …) what it read.
+        expected: (N, 1, …) what it gave, as far as something reads it.
+    """
+
+    given: Array
+    expected: Array
 
 
 class _Session:
@@ -130,19 +149,25 @@ class _Session:
         sizes = [get_weights(graph, op).size for op in ops if is_repairable(graph, op)]
         self._steps = time_layer_steps(self._steps, seconds, num_weights=sum(sizes))
 
-    def visit(self, ops: tuple[Op, Op]) -> None:
-        """Run up to a layer, repair it, and run it."""
-        self.float_walk.advance(ops[0].index)
+    def run_float(self, op: Op) -> Seen:
+        """Run the float network up to a layer and past it."""
+        self.float_walk.advance(op.index)
+        source = get_activations(self.float_walk.graph, op)[0].index
+        given = self.float_walk.live[source]
+        outputs = self.float_walk.try_layer()
+        self.float_walk.commit(outputs)
+        target = op.outputs[0]
+        return Seen(given=given, expected=clip_unread(outputs[target], self._floors, target))
+
+    def visit(self, ops: tuple[Op, Op], seen: Seen) -> None:
+        """Run the quantized network up to a layer, repair it, and run it."""
         self.walk.advance(ops[1].index)
-        expected = self.float_walk.try_layer()
-        target = clip_unread(expected[ops[0].outputs[0]], self._floors, ops[0].outputs[0])
         repaired = False
         if self._steps and is_repairable(self.walk.graph, ops[1]):
-            outputs, repaired = self._repair(ops, target)
+            outputs, repaired = self._repair(ops, seen)
         else:
             outputs = self.walk.try_layer()
-        self._report(ops, target, outputs[ops[1].outputs[0]], repaired)
-        self.float_walk.commit(expected)
+        self._report(ops, seen.expected, outputs[ops[1].outputs[0]], repaired)
         self.walk.commit(outputs)
 
     def finish(self, quantized: bytes) -> Repaired:
@@ -160,10 +185,10 @@ class _Session:
             outputs=_read_outputs(self.walk),
         )
 
-    def _repair(self, ops: tuple[Op, Op], expected: Array) -> tuple[dict[int, Array], bool]:
+    def _repair(self, ops: tuple[Op, Op], seen: Seen) -> tuple[dict[int, Array], bool]:
         """Apply the steps to a layer; return its outputs and whether the repair was kept."""
-        graph = self.walk.graph
-        layer = apply_steps(self._describe(ops, expected), self._steps, self._seconds)
+        graph, expected = self.walk.graph, seen.expected
+        layer = apply_steps(self._describe(ops, seen), self._steps, self._seconds)
         stored = store_layer(graph, layer)
         target = ops[1].outputs[0]
         repaired = self.walk.try_layer(stored.constants, scales=stored.scales)
@@ -180,14 +205,15 @@ class _Session:
         self._num_repaired += 1
         return repaired, True
 
-    def _describe(self, ops: tuple[Op, Op], expected: Array) -> Layer:
+    def _describe(self, ops: tuple[Op, Op], seen: Seen) -> Layer:
         graphs = (self.float_walk.graph, self.walk.graph)
+        source = get_activations(graphs[1], ops[1])[0]
         inputs = (
-            _to_activation(self.float_walk, ops[0].inputs[0]),
-            _to_activation(self.walk, ops[1].inputs[0]),
+            _to_activation(seen.given, None),
+            _to_activation(self.walk.live[source.index], source.quantization),
         )
         shape = get_weights(graphs[1], ops[1]).shape
-        output = expected.reshape(-1, *expected.shape[2:])
+        output = seen.expected.reshape(-1, *seen.expected.shape[2:])
         moments = measure_moments(ops[0], shape, inputs, output=output, seed=ops[0].index)
         return build_layer(graphs, ops, moments)
 
@@ -216,13 +242,10 @@ def _read_outputs(walk: Walk) -> tuple[Array, ...]:
     return tuple(dequantize(walk.live[t.index], t.quantization) for t in tensors)
 
 
-def _to_activation(walk: Walk, index: int) -> Activation:
-    tensor, values = walk.graph.tensors[index], walk.live[index]
-    return Activation(
-        values=values.reshape(-1, *values.shape[2:]), quantization=tensor.quantization
-    )
+def _to_activation(values: Array, quantization: Quantization | None) -> Activation:
+    return Activation(values=values.reshape(-1, *values.shape[2:]), quantization=quantization)
 
 
 def measure_distance(expected: Array, actual: Array) -> float:
     """Return the mean squared difference."""
-    return float(np.square(expected - actual).mean(dtype=np.float64))
+    return measure_power(expected - actual)
