@@ -121,7 +121,8 @@ def test_a_device_without_an_interpreter(device: Path, programs: Path, tiny_tfli
 def test_a_connection_that_breaks_while_measuring(
     device: Path, programs: Path, tiny_tflite: Path
 ) -> None:
-    script = f'{sys.executable} "$@" | sed -u 2q; echo "Connection to pi closed" >&2; exit 255'
+    # One request arrives; behind it the line is dead.
+    script = f'sed -u 1q | {sys.executable} "$@"; echo "Connection to pi closed" >&2; exit 255'
     write_program(programs, "short", script)
     with pytest.raises(DelegateError, match="lost: Connection to pi closed"):
         benchmark_remote([tiny_tflite], host="pi", **{**QUICK, "python": "short"})
