@@ -41,7 +41,7 @@ def bound_channels(graph: Graph, ranges: Ranges) -> dict[int, ChannelRange]:
         graph: The float network.
         ranges: What calibration saw.
     """
-    bounds = {tensor: widen_range(seen) for tensor, seen in ranges.items()}
+    bounds = {tensor: double_range(seen) for tensor, seen in ranges.items()}
     for tensor in set(graph.inputs) & ranges.keys():
         bounds[tensor] = _join_channels(ranges[tensor])
     for op in graph.ops:
@@ -56,13 +56,13 @@ def bound_channels(graph: Graph, ranges: Ranges) -> dict[int, ChannelRange]:
     return bounds
 
 
-def widen_range(seen: ChannelRange) -> ChannelRange:
+def double_range(seen: ChannelRange) -> ChannelRange:
     """Move both ends of every channel's range outwards by half its width.
 
     A channel that held one value gets the range of the whole tensor.
 
     >>> seen = ChannelRange(low=np.array([-2.0, 3.0, 1.0]), high=np.array([4.0, 6.0, 1.0]))
-    >>> wide = widen_range(seen)
+    >>> wide = double_range(seen)
     >>> wide.low.tolist(), wide.high.tolist()
     ([-5.0, 1.5, -6.0], [7.0, 7.5, 10.0])
     """

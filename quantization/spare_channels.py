@@ -25,7 +25,7 @@ from edgevision.graph.graph import Graph, Op
 from edgevision.graph.ops import OpKind
 from edgevision.quantization.calibrate import ChannelRange
 from edgevision.quantization.channel_bounds import bound_channels, is_owned
-from edgevision.quantization.layer_pairs import find_pairs, is_padded
+from edgevision.quantization.layer_pairs import find_pairs, is_padded, push_values
 from edgevision.quantization.layers import get_bias, get_weights
 from edgevision.quantization.network import N
 
@@ -137,15 +137,15 @@ class Chain:
         self._layers = [self._read(op) for op in ops]
         self._steps = [_find_step(ranges[op.outputs[0]]) for op in ops[:-1]]
 
-    def fill(self, bounds: ChannelRange) -> int:
-        """Fill the free places; return how many were filled.
+    def fill(self, bounds: ChannelRange) -> bool:
+        """Fill the free places; return whether any was filled.
 
         Args:
             bounds: Of every channel that the last layer reads.
         """
         free = self._find_free(bounds)
         if not free:
-            return 0
+            return False
         sources = share_places(self._measure_noise(free), len(free))
         places: dict[int, list[int]] = {}
         for place, source in zip(free, sources, strict=False):
@@ -153,7 +153,7 @@ class Chain:
         for source, group in places.items():
             self._copy(source, group)
         self._store()
-        return len(sources)
+        return bool(sources)
 
     def _read(self, op: Op) -> _Layer:
         tensors = (get_weights(self._graph, op), get_bias(self._graph, op))
@@ -172,11 +172,9 @@ class Chain:
         free = bounds.high - bounds.low <= _SAME * reach
         if is_padded(taker.op, get_weights(self._graph, taker.op)):
             free &= value == 0  # at the edges there is zero instead
-        found = [int(c) for c in np.flatnonzero(free)]
-        for channel in found:
-            taker.bias[:] += taker.weights[..., channel].sum(axis=(1, 2)) * value[channel]
-            taker.weights[..., channel] = 0
-        return found
+        taker.bias[:] += push_values(taker.op, taker.weights[..., free], value[free])
+        taker.weights[..., free] = 0
+        return [int(c) for c in np.flatnonzero(free)]
 
     def _measure_noise(self, free: list[int]) -> Array:
         """Return (C,) rounding noise of every channel in the outputs of the last layer."""
